@@ -1,0 +1,65 @@
+# One command from a fresh clone: `make test`. Needs git, make and python3 (3.11 to 3.13).
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+PYTHON ?= python3
+JOBS ?= 4
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Folders are in it too: their times tell of removed files.
+SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test-fast test lint check format bench lock clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.installed ## .venv with the locked dependencies and dockd itself, as users get it
+
+$(VENV)/.dependencies: requirements-dev.lock scripts/system-packages
+	@scripts/system-packages $(PYTHON) strace e2fsprogs
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+# Tests run against what is installed, so it is installed anew whenever a source changed.
+$(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
+	@$(PIP) install --no-build-isolation --no-deps --force-reinstall .
+	@touch $@
+
+test-fast: setup ## the quick tests, under 2 minutes
+	@$(BIN)/pytest -n $(JOBS) -m "not slow and not bench" $(ARGS)
+
+test: setup ## all tests, under 10 minutes
+	@$(BIN)/pytest -n $(JOBS) -m "not bench" $(ARGS)
+
+lint: setup ## style, types, layers, sizes
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python scripts/limits.py
+
+check: lint test-fast ## lint and the quick tests
+
+format: setup ## puts the sources in order
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## copies measured against other tools
+	@scripts/system-packages $(PYTHON) rclone
+	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+lock: ## both lock files anew, from the ranges in pyproject.toml
+	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --quiet install "uv<1"; }
+	@.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	@.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+		--constraint requirements.lock --extra dev \
+		--custom-compile-command "make lock" --output-file requirements-dev.lock pyproject.toml
+
+clean: ## everything that can be made again
+	@rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

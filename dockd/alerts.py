@@ -1,0 +1,183 @@
+"""What needs a person: the codes, and the board on which present alerts stand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from dockd.custody.chain import rfc3339
+
+Severity = Literal["info", "warning", "critical"]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertKind:
+    """One code: how bad it is, and what to do about it."""
+
+    severity: Severity
+    hint: str
+
+
+ALERTS: dict[str, AlertKind] = {
+    "camera_refused": AlertKind(
+        "critical",
+        "The folder holds, or is, the spool or the store. Nothing is taken from it. Correct the paths.",
+    ),
+    "camera_stalled": AlertKind(
+        "warning", "Reads from this camera hang. Its footage stays on it. Dock it again, or look at its card."
+    ),
+    "camera_unlistable": AlertKind(
+        "warning",
+        "A folder on this camera cannot be read; what lies in it is not taken in. Look at its card.",
+    ),
+    "chain_not_acknowledged": AlertKind(
+        "critical",
+        "This chain begins without a proven predecessor, so nothing is wiped. Find out why (a restored or "
+        "cloned dock), then run: dockd custody acknowledge",
+    ),
+    "entries_left_alone": AlertKind(
+        "info", "The camera holds entries that are no recordings. They stay on it. See: dockd explain CAMERA"
+    ),
+    "identity_clash": AlertKind(
+        "critical", "Two cameras claim one identity, or two folders are one. Neither is wiped. Take one out."
+    ),
+    "internal_error": AlertKind(
+        "critical",
+        "A defect in dockd stopped this work; it is tried again. Nothing is lost. Report it with the log.",
+    ),
+    "journal_rolled_back": AlertKind(
+        "critical",
+        "The journal is older than this dock's custody log: it was restored from a backup. Footage is taken in, "
+        "nothing is wiped. Find out why, then run: dockd custody acknowledge",
+    ),
+    "not_supported": AlertKind(
+        "warning", "This version of dockd has no use yet for this part of the configuration."
+    ),
+    "recording_changed": AlertKind(
+        "warning",
+        "A file changed on the camera after it was copied. Both versions are kept; the new one is taken in.",
+    ),
+    "recording_not_settled": AlertKind(
+        "warning", "Somebody keeps a file open for writing. It is taken in as soon as it is closed."
+    ),
+    "recording_unreadable": AlertKind(
+        "critical",
+        "A recording cannot be read. It stays on the camera. Keep the camera back and look at its card.",
+    ),
+    "sole_copy": AlertKind(
+        "warning",
+        "The dock holds the only copy of recordings whose camera left. It is uploaded first. Keep the dock on.",
+    ),
+    "spool_corrupt": AlertKind(
+        "critical",
+        "The dock's disk gave back wrong bytes. The copy is made again from the camera. Replace the disk.",
+    ),
+    "spool_full": AlertKind(
+        "warning",
+        "Footage waits on the cameras. Intake resumes by itself when the store has taken what is spooled.",
+    ),
+    "spool_orphans": AlertKind(
+        "warning",
+        "The spool holds files that the journal does not know (a restored journal). They are kept and never "
+        "removed by dockd. Their footage is taken in anew if its camera is docked; else copy them away by hand.",
+    ),
+    "store_conflict": AlertKind(
+        "critical",
+        "The store holds other bytes under a recording's key. The recording is kept and not wiped. Find out who "
+        "changed the object, move it away, and restart dockd.",
+    ),
+    "store_fault": AlertKind(
+        "critical",
+        "A confirmed recording is missing from the store, or altered there. It is not wiped. Run: dockd audit",
+    ),
+    "store_full": AlertKind("critical", "Footage waits on the dock and the cameras. Make room in the store."),
+    "store_not_initialised": AlertKind(
+        "critical",
+        "Nothing is sent there. Mount the right store, or make a new one known with: dockd store init",
+    ),
+    "store_stalled": AlertKind(
+        "critical",
+        "Calls to the store hang. Footage waits on the dock and the cameras. Look at its host and network.",
+    ),
+    "store_unavailable": AlertKind(
+        "critical",
+        "Footage waits on the dock and the cameras; nothing is wiped. Check that the store is mounted.",
+    ),
+    "unaccounted": AlertKind(
+        "critical",
+        "Recordings are neither in the store nor anywhere dockd can see. Run: dockd explain CAMERA",
+    ),
+    "wipe_blocked": AlertKind(
+        "warning", "Confirmed recordings stay on the camera. See: dockd explain CAMERA"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One thing that needs a person, or will if it lasts."""
+
+    code: str
+    subject: str
+    since: str
+    what: str
+
+    def payload(self) -> dict[str, Any]:
+        """The alert for JSON."""
+        kind = ALERTS[self.code]
+        return {
+            "code": self.code,
+            "subject": self.subject,
+            "severity": kind.severity,
+            "since": self.since,
+            "what": self.what,
+            "hint": kind.hint,
+        }
+
+
+class AlertBoard:
+    """The alerts that stand now; thread-safe. Raising a standing one again keeps its `since`."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._standing: dict[tuple[str, str], Alert] = {}
+        self._lock = threading.Lock()
+        self.on_change: Callable[[Alert, bool], None] | None = None
+
+    def put(self, code: str, subject: str, what: str | None) -> None:
+        """Raise the alert with its text `what`, or take it down if that is None or empty."""
+        assert code in ALERTS, code
+        changed: tuple[Alert, bool] | None = None
+        with self._lock:
+            standing = self._standing.get((code, subject))
+            if what:
+                since = standing.since if standing is not None else rfc3339(self._now())
+                alert = Alert(code, subject, since, what)
+                self._standing[code, subject] = alert
+                if standing is None:
+                    changed = (alert, True)
+            elif standing is not None:
+                del self._standing[code, subject]
+                changed = (standing, False)
+        if changed is not None and self.on_change is not None:
+            self.on_change(*changed)
+
+    def drop_subject(self, subject: str) -> None:
+        """Take down all alerts of a subject that is not there any more."""
+        for code, name in [key for key in self._standing if key[1] == subject]:
+            self.put(code, name, None)
+
+    def codes_of(self, subject: str) -> set[str]:
+        """The codes that stand for a subject."""
+        with self._lock:
+            return {code for code, name in self._standing if name == subject}
+
+    def standing(self) -> list[Alert]:
+        """All standing alerts, the worst first."""
+        order = {"critical": 0, "warning": 1, "info": 2}
+        with self._lock:
+            found = list(self._standing.values())
+        return sorted(found, key=lambda alert: (order[ALERTS[alert.code].severity], alert.since, alert.code))

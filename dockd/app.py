@@ -1,0 +1,353 @@
+"""The composition root: builds the parts, runs them in one TaskGroup, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal
+
+import structlog
+
+from dockd.alerts import AlertBoard
+from dockd.audit import record_audit
+from dockd.cameras.folder import FolderCamera
+from dockd.cameras.patterns import matcher
+from dockd.config import Config, config_digest, load_config
+from dockd.custody.witness import Witness
+from dockd.errors import ConfigError, DockdError
+from dockd.events import ConfigurationChanged, DockStarted
+from dockd.journal.journal import Journal
+from dockd.journal.rows import RecordingRow
+from dockd.journal.seen_time import SeenTime
+from dockd.journal.startup import Started, start
+from dockd.journal.transaction import Transaction
+from dockd.parts import accepted_weaknesses, dock_name, make_store
+from dockd.paths import StatePaths, check_disjoint, forbidden_places, lock_state_dir
+from dockd.report.live import LiveReport
+from dockd.report.snapshot import DockNames
+from dockd.report.status_file import StatusFile
+from dockd.runtime.clock import Clock, SystemClock
+from dockd.runtime.randomness import SystemRandomness
+from dockd.runtime.workers import Worker
+from dockd.spool.space import SpaceBudget
+from dockd.spool.spool import Spool
+from dockd.stages.bays import FolderBays
+from dockd.stages.keeper import StoreKeeper
+from dockd.stages.lane import StoreLane
+from dockd.stages.offload import OffloadParts
+from dockd.stages.publish import Publisher
+from dockd.stages.session import Session, SessionSettings
+from dockd.stages.upload import StoreParts
+from dockd.stages.verify import empty_trash
+from dockd.stages.wiping import Wiping
+from dockd.stores.filesystem import FilesystemStore
+from dockd.version import package_digest, version
+from dockd.wipe.execute import Wipe
+from dockd.wipe.facts import SiteFacts, StoreCalls
+
+log = structlog.get_logger()
+
+STOP_S: Final = 7.0
+"""Together with closing the journal this stays below the 10 s that a stop may take."""
+
+TICK_S: Final = 1.0
+SAVE_SEEN_TIME_S: Final = 15.0
+
+
+class Daemon:
+    """`dockd run`."""
+
+    def __init__(self, config: Config, config_path: Path, clock: Clock | None = None) -> None:
+        self.config = config
+        self._config_path = config_path
+        self.clock: Clock = clock if clock is not None else SystemClock()
+        self._random = SystemRandomness()
+        self.paths = StatePaths(config.dock.state_dir)
+        self._stop = asyncio.Event()
+        self._failure: DockdError | None = None
+        self.wipe_mode: Literal["on", "observe", "off"] = config.wipe.mode
+        self._grace_s = config.wipe.grace_s
+
+    @property
+    def dock(self) -> str:
+        """The dock's name in records."""
+        return dock_name(self.config)
+
+    async def run(self) -> int:
+        """Run until SIGTERM; the exit code. Raises DockdError when it cannot start."""
+        loop = self._loop = asyncio.get_running_loop()
+        self._build()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        log.info("dockd_started", version=version(), dock=self.dock, wipe_mode=self.wipe_mode)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.lane.run(), name="lane"),
+                    group.create_task(self.keeper.run(), name="keeper"),
+                    group.create_task(self._tick(), name="tick"),
+                    group.create_task(self.status_file.run(), name="status"),
+                ]
+                if self.bays is not None:
+                    tasks.append(group.create_task(self.bays.run(), name="bays"))
+                await self._stop.wait()
+                await self._stop_work()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            clean = await self._close()
+        if self._failure is not None:
+            raise self._failure
+        log.info("dockd_stopped", threads_left_behind=not clean)
+        return 0
+
+    # --- building ------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        config = self.config
+        store = make_store(config)
+        cameras = config.folder_cameras
+        places = {"dock.state_dir": config.dock.state_dir, "store.path": store.root}
+        if cameras is not None:
+            places["folder_cameras.path"] = cameras.path
+        check_disjoint(places)
+        self.paths.prepare()
+        self._lock = lock_state_dir(self.paths)
+        self.journal = Journal.open(self.paths.journal, clock=self.clock, dock=self.dock)
+        self.journal.on_fatal = self._fatal
+        self.witness = Witness(self.paths.witness)
+        self.alerts = AlertBoard(self.clock.now)
+        self.spool = Spool(self.paths.spool)
+        started = self._begin()
+        self.journal.listen(self.witness.note)
+        base_s = self.journal.run_in_thread(SeenTime.load)
+        self.seen = SeenTime(self.journal, base_s, self.clock.monotonic_s())
+        self.budget = SpaceBudget(self.paths.spool, config.spool.min_free_bytes)
+        parts = StoreParts(self.journal, self.spool, store, self._random)
+        self.lane = StoreLane(parts, self.alerts, self.seen_s, self._confirmed)
+        self.calls = StoreCalls(store)
+        self.keeper = StoreKeeper(
+            self.journal, self.calls, self.lane, self.alerts, self.paths.spool, accepted_weaknesses(config)
+        )
+        self.bays = self._make_bays(store) if cameras is not None else None
+        self.report = self._make_report()
+        self.publisher = Publisher(
+            self.journal, self.calls, config.dock.agency, self.dock, self.report.is_quiet
+        )
+        self.status_file = StatusFile(self.paths.status, self.report.build)
+        self.alerts.on_change = lambda alert, stands: self._alert_changed(alert.code, alert.what, stands)
+        empty_trash(parts, list(started.trash))
+        self._tell_of_start(started)
+
+    def _make_report(self) -> LiveReport:
+        dock = self.config.dock
+        return LiveReport(
+            DockNames(dock.agency, dock.site, dock.name, version()),
+            self.journal,
+            self.alerts,
+            self.lane,
+            self.keeper,
+            self.budget,
+            self.bays,
+            stall_timeout_s=dock.stall_timeout_s,
+            min_free_bytes=self.config.spool.min_free_bytes,
+            mqtt_configured=self.config.mqtt is not None,
+            wipe_mode=lambda: self.wipe_mode,
+            orphans=lambda: self.orphans,
+        )
+
+    def _begin(self) -> Started:
+        event = DockStarted(
+            version=version(),
+            package_sha256=package_digest(),
+            configuration_sha256=config_digest(self.config),
+            python=platform.python_version(),
+            kernel=platform.release(),
+            boot=self._random.token(8),
+        )
+        witness = self.witness.read()
+        names = sorted(self.spool.names())
+        return self.journal.run_in_thread(lambda tx: start(tx, event, witness, names))
+
+    def _tell_of_start(self, started: Started) -> None:
+        self.orphans = len(started.orphans)
+        if started.rolled_back:
+            self.alerts.put(
+                "journal_rolled_back", "dock", "the journal does not know this dock's last custody record"
+            )
+        if started.orphans:
+            self.alerts.put("spool_orphans", "dock", f"{self.orphans} spool files are not in the journal")
+        unused = {"mqtt": self.config.mqtt, "bay": self.config.bays, "camera": self.config.cameras}
+        names = ", ".join(f"[{name}]" for name, value in unused.items() if value)
+        self.alerts.put(
+            "not_supported", "dock", f"configured, but without effect: {names}" if names else None
+        )
+
+    def _make_bays(self, store: FilesystemStore) -> FolderBays:
+        cameras = self.config.folder_cameras
+        assert cameras is not None
+        is_recording = matcher(cameras.recordings)
+
+        def open_camera(path: bytes) -> FolderCamera:
+            forbidden = forbidden_places(self.paths.state_dir, self.paths.spool, store.root)
+            return FolderCamera(path, is_recording, forbidden)
+
+        root = os.fsencode(cameras.path)
+        return FolderBays(
+            root,
+            cameras.rescan_s,
+            self.config.dock.stall_timeout_s,
+            self.alerts,
+            open_camera,
+            self._make_session,
+        )
+
+    def _make_session(self, camera: FolderCamera, worker: Worker, clash: Callable[[], bool]) -> Session:
+        config = self.config
+        cameras = config.folder_cameras
+        assert cameras is not None
+        facts = SiteFacts(
+            self.journal,
+            self.calls,
+            self.clock,
+            config.dock.agency,
+            self.paths.spool,
+            accepted_weaknesses(config),
+            camera,
+            lambda: self.wipe_mode in ("on", "observe"),
+            self.grace_left_s,
+            clash,
+        )
+        subject = f"camera-{camera.identity.part}"
+        wiping = Wiping(
+            self.journal,
+            self.lane,
+            self._random,
+            lambda: self.wipe_mode,
+            self.grace_left_s,
+            lambda docking_id: Wipe(self.journal, camera, docking_id, worker, facts),
+            lambda what: self.alerts.put("wipe_blocked", subject, what),
+        )
+        parts = OffloadParts(self.journal, self.spool, self.budget, self._random, config.dock.agency)
+        settings = SessionSettings(config.dock.name, cameras.settle_s, cameras.rescan_s)
+        return Session(parts, camera, worker, self.lane, self.alerts, settings, wiping)
+
+    # --- while it runs -------------------------------------------------------------------------------
+
+    def seen_s(self) -> float:
+        """The monotonic seconds that the daemon saw pass, over all its runs."""
+        return self.seen.at(self.clock.monotonic_s())
+
+    def grace_left_s(self, row: RecordingRow) -> float | None:
+        """How much of a confirmed recording's grace time is left; None if that cannot be told."""
+        if row.confirmed_seen_s is None:
+            return None
+        return max(0.0, self._grace_s - (self.seen_s() - row.confirmed_seen_s))
+
+    def _confirmed(self, row: RecordingRow) -> None:
+        if self.bays is not None:
+            self.bays.poke_all()
+        self.status_file.poke()
+
+    def _alert_changed(self, code: str, what: str, stands: bool) -> None:
+        log.log(30 if stands else 20, "alert" if stands else "alert_over", code=code, what=what)
+
+    async def _tick(self) -> None:
+        saved_s = 0.0
+        while True:
+            now_s = self.clock.monotonic_s()
+            if now_s - saved_s >= SAVE_SEEN_TIME_S:
+                with contextlib.suppress(DockdError):
+                    await self.seen.save(now_s)
+                saved_s = now_s
+            if self.bays is not None:
+                self.bays.watch_stalls()
+            await self._take_up_audit()
+            await self.report.tick()
+            if self.keeper.usable:
+                await self.publisher.step()
+            self.status_file.poke()
+            await asyncio.sleep(TICK_S)
+
+    async def _take_up_audit(self) -> None:
+        """Record what `dockd audit` found and left here: the daemon alone writes to the journal."""
+        path = self.paths.audit_report
+        if not path.exists():
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            await self.journal.run(lambda tx: record_audit(tx, found))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.error("audit_report_unreadable", error=str(error), hint="Run the audit again.")
+        path.unlink(missing_ok=True)
+
+    def reload(self) -> None:
+        """SIGHUP: take over what can be changed while running; the rest needs a restart."""
+        try:
+            fresh = load_config(self._config_path)
+        except ConfigError as error:
+            log.error(
+                "configuration_not_reloaded",
+                error=error.message,
+                hint="The former configuration stays in force.",
+            )
+            return
+        before, after = config_digest(self.config), config_digest(fresh)
+        if before == after:
+            return
+        mode = fresh.wipe.mode
+        self._grace_s = fresh.wipe.grace_s
+        switched_on = mode == "on" and self.wipe_mode != "on"
+
+        def tell(tx: Transaction) -> int:
+            row = tx.one("SELECT count(*) FROM recording WHERE on_device AND state = 'confirmed'")
+            released = int(row[0]) if row is not None and switched_on else 0
+            tx.append(
+                ConfigurationChanged(
+                    before_sha256=before, after_sha256=after, wipe_mode=mode, releases=released
+                )
+            )
+            return released
+
+        released = self.journal.run_in_thread(tell)
+        log.warning("configuration_reloaded", wipe_mode=mode, releases_recordings=released)
+        self.wipe_mode = mode
+        self.config = self.config.model_copy(update={"wipe": fresh.wipe})
+        if self.bays is not None:
+            for session in self.bays.sessions():
+                session.wiping.forget_refusals()
+            self.bays.poke_all()
+
+    def _fatal(self, error: DockdError) -> None:
+        """Called in the journal's thread: without a journal nothing may happen any more."""
+        self._failure = error
+        self._loop.call_soon_threadsafe(self._stop.set)
+
+    # --- stopping ------------------------------------------------------------------------------------
+
+    async def _stop_work(self) -> None:
+        log.info("dockd_stopping")
+        for worker in [*self.lane.workers, self.calls.worker]:
+            worker.control.stop()
+        self.lane.poke()
+        if self.bays is not None:
+            await self.bays.stop(STOP_S)
+
+    async def _close(self) -> bool:
+        """Close the journal; False if threads are stuck in the kernel and were left behind."""
+        with contextlib.suppress(DockdError):
+            await self.seen.save(self.clock.monotonic_s())
+        with contextlib.suppress(DockdError):
+            await self.status_file.write()
+        self.witness.flush()
+        clean = self.journal.close(2.0)
+        for worker in [*self.lane.workers, self.calls.worker]:
+            worker.close()
+        return clean

@@ -1,0 +1,1 @@
+"""Cameras: whatever recordings are read from, and deleted on after the gate was passed."""

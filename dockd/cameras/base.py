@@ -1,0 +1,99 @@
+"""What dockd asks of a camera, whatever kind it is.
+
+Every implementation MUST:
+- list regular files only, and report everything else without following or opening it;
+- never leave the camera's own file system, and never follow a link;
+- open for reading only, and say what the file system tells of the very file that was opened;
+- refuse (`NotSettledError`) a file that somebody has open for writing, where the system can tell;
+- delete only the file that it is shown (device and inode), and raise if another one is in its place;
+- raise CameraGoneError when it is no longer the camera that it was made for, and never take a missing
+  camera for an empty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from dockd.digests import Progress
+from dockd.direct_io import Buffer, Reader
+from dockd.identity import CameraIdentity, Seen
+
+WriteBlock = Literal["block", "mount", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One look at a camera: its recording files, and what was left alone, by reason.
+
+    `complete` is False when a folder could not be read: nothing may be called gone then.
+    """
+
+    files: Mapping[bytes, Seen]
+    left_alone: Mapping[str, int]
+    complete: bool = True
+    problems: Sequence[str] = field(default_factory=tuple)
+
+
+class OpenFile(Protocol):
+    """One file on a camera, open for reading."""
+
+    seen: Seen
+    lease_held: bool
+
+    def reader(self, buffer: Buffer, *, direct: bool) -> Reader:
+        """Read it, past the page cache if `direct`."""
+
+    def look(self) -> Seen:
+        """What the file system says of the open file now."""
+
+    def lease_intact(self) -> bool:
+        """Whether a lease is held and nobody asked to write since."""
+
+
+class Camera(Protocol):
+    """One docked camera. Every call blocks, and is made in the camera's own thread."""
+
+    identity: CameraIdentity
+    bay: str
+    write_block: WriteBlock
+    stable_inodes: bool
+    local_times: bool
+    past_cache: bool
+    """Whether `direct` reads are known to come from the device and not from this host's memory."""
+
+    def attach(self) -> None:
+        """Begin to use the camera; raises CameraGoneError, or NotDisjointError if it is the spool or the store."""
+
+    def check(self) -> None:
+        """Raise CameraGoneError unless this camera is still there."""
+
+    def list(self, progress: Progress) -> Listing:
+        """Look at everything on the camera."""
+
+    def open(self, path: bytes, *, lease: bool) -> AbstractContextManager[OpenFile]:
+        """Open one recording; with `lease`, hold a read lease on it where the system has leases.
+
+        Raises NotSettledError while somebody has it open for writing, RecordingUnreadableError,
+        SourceChangedError if it is not there, CameraGoneError.
+        """
+
+    def may_wipe(self) -> str | None:
+        """Why this camera is never wiped, or None."""
+
+    def delete(self, path: bytes, seen: Seen) -> None:
+        """Unlink one file, if it is still the one seen; the only call that changes a camera.
+
+        Raises SourceChangedError if another file is in its place. Called by `dockd.wipe.execute` alone.
+        """
+
+    def settle_deletions(self, paths: Sequence[bytes]) -> None:
+        """Make the deletions of `paths` durable."""
+
+    def is_gone(self, path: bytes) -> bool:
+        """Look for a file anew; True only if the camera is there and the file is not."""
+
+    def close(self) -> None:
+        """Let go of the camera."""

@@ -1,0 +1,120 @@
+"""`dockd check`: probes everything that the configuration names, one line each, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dockd.config import Config
+from dockd.durable import DEVICE_KINDS, file_system_of, reads_past_cache
+from dockd.errors import DockdError
+from dockd.parts import accepted_weaknesses
+from dockd.paths import StatePaths, check_disjoint, is_running
+from dockd.runtime.clock import SystemClock
+from dockd.stores.base import EvidenceStore
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line: what was looked at, how it is, and what that means."""
+
+    name: str
+    verdict: Literal["ok", "warning", "failed"]
+    what: str
+
+
+def run_checks(config: Config, store: EvidenceStore, store_root: Path) -> Iterator[Check]:
+    """Look at state directory, spool, store, cameras and clock."""
+    paths = StatePaths(config.dock.state_dir)
+    running = " (a dockd is running)" if is_running(paths) else ""
+    yield _state_dir(paths, running)
+    yield _disjoint(config, store_root)
+    yield _spool(config, paths)
+    yield from _store(config, store, paths)
+    yield _cameras(config)
+    yield _clock()
+    yield Check("wipe", "ok", f"mode {config.wipe.mode}, grace {config.wipe.grace_s:.0f} s")
+    if config.mqtt is not None:
+        yield Check("mqtt", "warning", "configured, but this version does not speak MQTT yet")
+    if config.bays or config.cameras:
+        yield Check("usb", "warning", "configured, but this version does not read USB cameras yet")
+
+
+def _state_dir(paths: StatePaths, running: str) -> Check:
+    place = paths.state_dir
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Check("state_dir", "failed", f"{paths.state_dir} cannot be written to")
+    return Check("state_dir", "ok", f"{paths.state_dir}{running}")
+
+
+def _disjoint(config: Config, store_root: Path) -> Check:
+    places = {"dock.state_dir": config.dock.state_dir, "store.path": store_root}
+    if config.folder_cameras is not None:
+        places["folder_cameras.path"] = config.folder_cameras.path
+    try:
+        check_disjoint(places)
+    except DockdError as error:
+        return Check("disjoint", "failed", error.message)
+    return Check("disjoint", "ok", "spool, store and cameras are apart")
+
+
+def _spool(config: Config, paths: StatePaths) -> Check:
+    place = paths.spool
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    space = os.statvfs(place)
+    free = space.f_bavail * space.f_frsize
+    kind = file_system_of(place).kind
+    text = (
+        f"{free / 2**30:.1f} GiB free on {kind}, {config.spool.min_free_bytes / 2**30:.1f} GiB are kept free"
+    )
+    return Check("spool", "ok" if free > config.spool.min_free_bytes else "failed", text)
+
+
+def _store(config: Config, store: EvidenceStore, paths: StatePaths) -> Iterator[Check]:
+    try:
+        store_id = store.identify()
+        store.pin(store_id)
+        place = paths.spool if paths.spool.exists() else paths.state_dir.parent
+        status = store.status(place)
+    except (DockdError, OSError) as error:
+        yield Check("store", "failed", f"{error} Run: dockd store init")
+        return
+    free = "" if status.free_bytes is None else f", {status.free_bytes / 2**30:.1f} GiB free"
+    yield Check("store", "ok", f"{status.place} on {status.kind}, id {store_id}{free}")
+    weak = [name for name in status.weaknesses if name not in accepted_weaknesses(config)]
+    if weak:
+        yield Check(
+            "store trust",
+            "warning",
+            f"{', '.join(weak)}: footage is taken in, but nothing is wiped (see store.accept)",
+        )
+
+
+def _cameras(config: Config) -> Check:
+    cameras = config.folder_cameras
+    if cameras is None:
+        return Check("cameras", "warning", "no [folder_cameras]: no camera will be found")
+    if not cameras.path.is_dir():
+        return Check(
+            "cameras", "warning", f"{cameras.path} is not there yet; it is looked for again and again"
+        )
+    system = file_system_of(cameras.path)
+    if not reads_past_cache(system, DEVICE_KINDS):
+        text = f"{cameras.path} lies on {system.kind}, which cannot be read past the cache: nothing there is wiped"
+        return Check("cameras", "warning", text)
+    return Check("cameras", "ok", f"{cameras.path} on {system.kind}")
+
+
+def _clock() -> Check:
+    synchronised, error_ms = SystemClock().synchronised()
+    if not synchronised:
+        return Check(
+            "clock", "warning", "the kernel does not call the clock synchronised; records will say so"
+        )
+    return Check("clock", "ok", f"synchronised, at most {error_ms} ms off")

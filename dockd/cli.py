@@ -1,0 +1,183 @@
+"""The command line: one function per command, no logic of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dockd.errors import EXIT_IO, EXIT_PERMISSION, EXIT_USAGE, DockdError
+from dockd.version import version
+
+DEFAULT_CONFIG = Path("/etc/dockd/config.toml")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from dockd.commands.run import run
+
+    return run(args.config)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from dockd.commands.look import check
+
+    return check(args.config, as_json=args.json)
+
+
+def _status(args: argparse.Namespace) -> int:
+    from dockd.commands.look import status
+
+    return status(args.config, as_json=args.json, watch=args.watch)
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from dockd.commands.look import explain
+
+    return explain(args.config, args.camera)
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from dockd.commands.audit import audit
+
+    return audit(args.config, sample=args.sample, as_json=args.json)
+
+
+def _store_init(args: argparse.Namespace) -> int:
+    from dockd.commands.store import init
+
+    return init(args.config)
+
+
+def _hold_add(args: argparse.Namespace) -> int:
+    from dockd.commands.hold import add
+
+    return add(args.config, camera=args.camera, recording=args.recording, reason=args.reason, by=args.by)
+
+
+def _hold_remove(args: argparse.Namespace) -> int:
+    from dockd.commands.hold import remove
+
+    return remove(args.config, args.hold, reason=args.reason, by=args.by)
+
+
+def _hold_list(args: argparse.Namespace) -> int:
+    from dockd.commands.hold import show
+
+    return show(args.config, as_json=args.json)
+
+
+def _custody_export(args: argparse.Namespace) -> int:
+    from dockd.commands.custody import export
+
+    return export(args.config)
+
+
+def _custody_acknowledge(args: argparse.Namespace) -> int:
+    from dockd.commands.custody import acknowledge
+
+    return acknowledge(args.config, by=args.by)
+
+
+def _command(
+    commands: argparse._SubParsersAction[_Parser],
+    name: str,
+    does: str,
+    function: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+    parser.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default: {DEFAULT_CONFIG}"
+    )
+    parser.set_defaults(function=function)
+    return parser
+
+
+def _group(
+    commands: argparse._SubParsersAction[_Parser], name: str, does: str
+) -> argparse._SubParsersAction[_Parser]:
+    parser = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+    return parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = _Parser(prog="dockd", description="Takes evidence off body-worn cameras, provably.")
+    parser.add_argument("--version", action="version", version=f"dockd {version()}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    json_help = "print JSON"
+
+    _command(commands, "run", "run the daemon", _run)
+    check = _command(commands, "check", "validate the configuration and probe all that it names", _check)
+    check.add_argument("--json", action="store_true", help=json_help)
+    status = _command(commands, "status", "show bays, cameras, counts, and what waits for what", _status)
+    status.add_argument("--json", action="store_true", help=json_help)
+    status.add_argument("--watch", action="store_true", help="show it again and again, until interrupted")
+    explain = _command(commands, "explain", "say why each recording of a camera is (not) wiped yet", _explain)
+    explain.add_argument("camera", metavar="CAMERA", help="the camera's serial")
+    audit = _command(commands, "audit", "read the store again and compare it with the journal", _audit)
+    audit.add_argument(
+        "--sample", type=_positive, metavar="N", help="read only N recordings, chosen at random"
+    )
+    audit.add_argument("--json", action="store_true", help=json_help)
+
+    store = _group(commands, "store", "look after the evidence store")
+    _command(store, "init", "make the store known (.dockd-store); harmless on a store that is", _store_init)
+
+    hold = _group(commands, "hold", "look after legal holds; what is held is never wiped")
+    add = _command(hold, "add", "bring a legal hold into force", _hold_add)
+    subject = add.add_mutually_exclusive_group(required=True)
+    subject.add_argument("--camera", metavar="SERIAL", help="hold everything of this camera")
+    subject.add_argument("--recording", metavar="ID", help="hold one recording: its id or its BLAKE3")
+    remove = _command(hold, "remove", "lift a legal hold", _hold_remove)
+    remove.add_argument("hold", metavar="HOLD", help="the hold's id, from: dockd hold list")
+    for parser_ in (add, remove):
+        parser_.add_argument("--reason", required=True, help="why; it is recorded")
+        parser_.add_argument("--by", required=True, help="who; it is recorded")
+    listing = _command(hold, "list", "list the legal holds in force", _hold_list)
+    listing.add_argument("--json", action="store_true", help=json_help)
+
+    custody = _group(commands, "custody", "look after the custody chain")
+    _command(custody, "export", "print the present chain, one record a line", _custody_export)
+    acknowledge = _command(
+        custody, "acknowledge", "let wiping go on after a new chain had to be begun", _custody_acknowledge
+    )
+    acknowledge.add_argument("--by", required=True, help="who; it is recorded")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code (see docs/operations.md)."""
+    args = build_parser().parse_args(argv)
+    function: Callable[[argparse.Namespace], int] = args.function
+    try:
+        return function(args)
+    except DockdError as error:
+        print(f"dockd: {error.message}\n  {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except PermissionError as error:
+        print(
+            f"dockd: not permitted: {error}\n  Run it as root, or as the user that dockd runs as.",
+            file=sys.stderr,
+        )
+        return EXIT_PERMISSION
+    except BrokenPipeError:
+        return EXIT_IO
+    except OSError as error:
+        print(f"dockd: {error}\n  Nothing was changed.", file=sys.stderr)
+        return EXIT_IO
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,78 @@
+"""`dockd audit`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from dockd.audit import AuditReport
+from dockd.audit import audit as run_audit
+from dockd.commands.common import journal_read_only, known_store, print_json
+from dockd.config import Config, load_config
+from dockd.errors import EXIT_DONE, EXIT_FOUND_WRONG, ServiceMissingError
+from dockd.journal.transaction import Transaction
+from dockd.paths import StatePaths
+from dockd.runtime.workers import Control
+from dockd.stores.base import EvidenceStore
+
+
+def audit(config_path: Path, *, sample: int | None, as_json: bool) -> int:
+    """Read the store again and compare; 1 if anything is not as the journal says."""
+    config = load_config(config_path)
+    store = known_store(config)
+    with journal_read_only(config) as tx:
+        if tx is None:
+            raise ServiceMissingError("there is no journal yet", "Start dockd once.")
+        # Progress is for a person who waits; a pipe gets the result alone.
+        if sys.stderr.isatty():
+            report = _with_progress(tx, store, sample)
+        else:
+            report = run_audit(tx, store, Control(), sample=sample)
+    _hand_over(config, report)
+    if as_json:
+        print_json(report.payload())
+    else:
+        _print(report)
+    return EXIT_DONE if report.good else EXIT_FOUND_WRONG
+
+
+def _with_progress(tx: Transaction, store: EvidenceStore, sample: int | None) -> AuditReport:
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.completed} recordings read back  {task.description}"),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=None)
+        return run_audit(
+            tx,
+            store,
+            Control(),
+            sample=sample,
+            on_recording=lambda row: progress.update(task, advance=1, description=row.store_key or ""),
+        )
+
+
+def _hand_over(config: Config, report: AuditReport) -> None:
+    """Leave the findings for the daemon, which alone writes to the journal."""
+    path = StatePaths(config.dock.state_dir).audit_report
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(report.hand_over()), encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def _print(report: AuditReport) -> None:
+    found = report.payload()
+    print(f"{found['checked']} recordings were read back from the store")
+    for name in ("unaccounted", "missing", "altered", "sole_copy", "awaiting_return"):
+        print(f"  {name:<16} {found[name]}")
+    for chain in found["chains"]:
+        state = "whole" if chain["ok"] else f"BROKEN at {chain['what']}"
+        print(f"  chain {chain['chain']}: {chain['records']} records, {state}")
+    for finding in report.findings:
+        print(f"  {finding.fault}: {finding.key} ({finding.detail})")

@@ -1,0 +1,161 @@
+"""Reading the journal: what waits for what, and the counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dockd.journal.rows import DockingRow, RecordingRow
+from dockd.journal.transaction import DOCKING_COLUMNS, Transaction
+from dockd.lifecycle import Bucket
+
+COUNT_NAMES = (
+    "recordings",
+    Bucket.IN_STORE,
+    Bucket.ON_DOCKED_CAMERA,
+    Bucket.SOLE_COPY,
+    Bucket.AWAITING_RETURN,
+    Bucket.UNACCOUNTED,
+    "wiped",
+)
+
+
+def counts(tx: Transaction) -> dict[str, int]:
+    """The counts over all recordings ever seen; kept by the journal, not counted."""
+    found = dict(tx.all("SELECT name, count FROM counter WHERE docking = 0"))
+    return {str(name): int(found.get(str(name), 0)) for name in COUNT_NAMES}
+
+
+def to_copy(tx: Transaction, docking_id: int, limit: int = 64) -> list[RecordingRow]:
+    """What is on the docked camera and not yet whole in the spool, and has no problem."""
+    return tx.recordings(
+        "state = 'found' AND docking = ? AND on_device AND problem IS NULL ORDER BY id LIMIT ?",
+        docking_id,
+        limit,
+    )
+
+
+def to_reread(tx: Transaction, docking_id: int, limit: int = 64) -> list[RecordingRow]:
+    """Copies put together in more than one docking: the device has to be read whole before they can be confirmed."""
+    return tx.recordings(
+        """state IN ('spooled', 'uploaded') AND docking = ?1 AND on_device AND problem IS NULL
+           AND NOT read_whole AND reread_docking IS NOT ?1 ORDER BY id LIMIT ?2""",
+        docking_id,
+        limit,
+    )
+
+
+def to_recheck(tx: Transaction, docking_id: int, limit: int = 64) -> list[RecordingRow]:
+    """Confirmed in an earlier docking and seen again: whether it is still the same only its bytes can tell."""
+    return tx.recordings(
+        """state = 'confirmed' AND docking = ?1 AND on_device AND problem IS NULL
+           AND begun_docking IS NOT ?1 AND reread_docking IS NOT ?1 ORDER BY id LIMIT ?2""",
+        docking_id,
+        limit,
+    )
+
+
+def to_wipe(tx: Transaction, docking_id: int, after_id: int, limit: int = 64) -> list[RecordingRow]:
+    """What is confirmed and still on the docked camera, in order of row id."""
+    return tx.recordings(
+        """state = 'confirmed' AND docking = ? AND on_device AND blocks_wipe IS NULL AND id > ?
+           ORDER BY id LIMIT ?""",
+        docking_id,
+        after_id,
+        limit,
+    )
+
+
+def intents(tx: Transaction, camera_id: int) -> list[RecordingRow]:
+    """Wipes of a camera that were begun and not seen to end."""
+    return tx.recordings("state = 'wipe_intent' AND camera = ?", camera_id)
+
+
+def to_store(tx: Transaction, limit: int = 256) -> list[RecordingRow]:
+    """What has to go to the store or be read back from there; sole copies first, then the oldest."""
+    return tx.recordings(
+        """state IN ('spooled', 'uploaded') AND problem IS NULL AND (state = 'spooled' OR read_whole)
+           AND NOT (state = 'spooled' AND on_device AND NOT read_whole)
+           ORDER BY on_device, id LIMIT ?""",
+        limit,
+    )
+
+
+def to_publish(tx: Transaction) -> list[DockingRow]:
+    """Dockings that may have something to say in a manifest: open ones, and ended ones without one."""
+    rows = tx.all(f"SELECT {DOCKING_COLUMNS} FROM docking WHERE state <> 'closed' ORDER BY id")  # noqa: S608
+    return [DockingRow.from_row(row) for row in rows]
+
+
+def unpublished(tx: Transaction, docking_id: int) -> list[RecordingRow]:
+    """The recordings of a docking that no manifest names yet."""
+    return tx.recordings(
+        "id IN (SELECT recording FROM seen WHERE docking = ? AND part IS NULL) ORDER BY id", docking_id
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BayCounts:
+    """What a bay's line shows of its docking."""
+
+    total: int
+    confirmed: int
+    wiped: int
+    bytes_total: int
+    bytes_confirmed: int
+    left_on_camera: int
+    unverified: int
+    """Seen on the device, but not read whole and found equal to the store's in this docking."""
+    problems: int
+    to_copy: int
+    to_upload: int
+    to_confirm: int
+    intents: int
+
+
+def bay_counts(tx: Transaction, docking_id: int) -> BayCounts:
+    """The counts of one docking."""
+    rows = tx.all(
+        "SELECT name, count, bytes FROM counter WHERE docking = ? AND name LIKE 'state:%'", docking_id
+    )
+    count = {name.removeprefix("state:"): n for name, n, _ in rows}
+    size = {name.removeprefix("state:"): n for name, _, n in rows}
+    done = ("confirmed", "wipe_intent", "wiped")
+    on_device = tx.one(
+        """SELECT count(*),
+                  sum(store_fault IS NOT NULL OR NOT (state = 'confirmed'
+                      AND (begun_docking IS ?1 OR reread_docking IS ?1))),
+                  sum(problem IS NOT NULL)
+           FROM recording WHERE on_device AND docking = ?1
+             AND camera = (SELECT camera FROM docking WHERE id = ?1)""",
+        docking_id,
+    )
+    assert on_device is not None
+    return BayCounts(
+        total=sum(count.values()),
+        confirmed=sum(count.get(state, 0) for state in done),
+        wiped=count.get("wiped", 0),
+        bytes_total=sum(size.values()),
+        bytes_confirmed=sum(size.get(state, 0) for state in done),
+        left_on_camera=on_device[0],
+        unverified=on_device[1] or 0,
+        problems=on_device[2] or 0,
+        to_copy=count.get("found", 0),
+        to_upload=count.get("spooled", 0),
+        to_confirm=count.get("uploaded", 0),
+        intents=count.get("wipe_intent", 0),
+    )
+
+
+def holds_over(tx: Transaction, row: RecordingRow) -> list[str]:
+    """The names of the holds that cover a recording, as the journal last read them from the store."""
+    camera = tx.camera(row.camera)
+    rows = tx.all(
+        """SELECT name FROM hold WHERE
+             (scope = 'camera' AND camera = ?1)
+             OR (scope = 'recording' AND (recording = ?2 OR (camera = ?1 AND (blake3 = ?3 OR path = ?4))))""",
+        camera.serial,
+        row.uid,
+        row.blake3,
+        row.path,
+    )
+    return [name for (name,) in rows]

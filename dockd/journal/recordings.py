@@ -1,0 +1,288 @@
+"""What the journal is told about one recording on its way from the device to the store and off the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dockd.custody.chain import rfc3339
+from dockd.digests import Digests, ReadBack
+from dockd.events import (
+    Event,
+    IntegrityFailure,
+    OfRecording,
+    RecordingAnomaly,
+    RecordingConfirmed,
+    RecordingCopied,
+    RecordingFound,
+    RecordingReread,
+    RecordingReturned,
+    RecordingUploaded,
+    RecordingVanished,
+    RecordingWiped,
+    WipeRefused,
+    WipeStarted,
+)
+from dockd.journal.rows import RecordingRow, recording_names
+from dockd.journal.transaction import Transaction
+from dockd.lifecycle import WHOLE_HERE, RecordingState
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerMark:
+    """The spool holds `end_bytes` durably, and their BLAKE3 is `blake3`."""
+
+    end_bytes: int
+    blake3: bytes
+
+
+def names(tx: Transaction, row: RecordingRow) -> dict[str, object]:
+    """The fields by which a record names this recording and its docking."""
+    found: dict[str, object] = recording_names(tx.camera(row.camera), row)
+    if row.docking is not None:
+        found["docking"] = tx.docking(row.docking).name
+    return found
+
+
+def _event(kind: type[OfRecording], tx: Transaction, row: RecordingRow, **values: object) -> Event:
+    return kind.model_validate({**names(tx, row), **values})
+
+
+def begin_copy(tx: Transaction, recording_id: int, spool_name: str) -> tuple[RecordingRow, list[LedgerMark]]:
+    """Give the recording a spool file, if it has none yet; the row, and how far an earlier copy came."""
+    row = tx.recording(recording_id)
+    if row.spool_name is None:
+        tx.update(row, spool_name=spool_name, begun_docking=row.docking)
+        row = tx.recording(recording_id)
+    marks = tx.all("SELECT end_bytes, blake3 FROM ledger WHERE recording = ? ORDER BY end_bytes", row.id)
+    return row, [LedgerMark(*mark) for mark in marks]
+
+
+def add_marks(tx: Transaction, recording_id: int, marks: Sequence[LedgerMark]) -> None:
+    """Claim that the spool is durable up to each mark; called only after it was made so."""
+    for mark in marks:
+        tx.run("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", recording_id, mark.end_bytes, mark.blake3)
+
+
+def copied(tx: Transaction, recording_id: int, digests: Digests, key: str) -> None:
+    """The recording is whole and durable in the spool, and was read back from there."""
+    row = tx.recording(recording_id)
+    whole = row.begun_docking == row.docking
+    event = _event(
+        RecordingCopied,
+        tx,
+        row,
+        size=digests.size_bytes,
+        blake3=digests.blake3,
+        sha256=digests.sha256,
+        read_in_one_docking=whole,
+    )
+    tx.run("DELETE FROM ledger WHERE recording = ?", row.id)
+    tx.move(
+        row,
+        RecordingState.SPOOLED,
+        [event],
+        blake3=digests.blake3,
+        sha256=digests.sha256,
+        read_whole=whole,
+        store_key=key,
+        problem=None,
+        problem_detail=None,
+    )
+
+
+def copy_again(tx: Transaction, recording_id: int, why: str) -> None:
+    """Forget a copy in the spool that cannot be used, and begin the copy anew from the device."""
+    row = tx.recording(recording_id)
+    columns = {"spool_name": None, "begun_docking": None, "blake3": None, "sha256": None, "read_whole": False}
+    tx.run("DELETE FROM ledger WHERE recording = ?", row.id)
+    _trash(tx, row)
+    if row.state is RecordingState.FOUND:
+        tx.update(row, **columns)
+        return
+    if row.state is RecordingState.UPLOADED:
+        event = _event(RecordingReturned, tx, row, state=RecordingState.SPOOLED, why=why)
+        tx.move(row, RecordingState.SPOOLED, [event])
+        row = tx.recording(recording_id)
+    event = _event(RecordingReturned, tx, row, state=RecordingState.FOUND, why=why)
+    tx.move(row, RecordingState.FOUND, [event], **columns, store_key=None, upload_id=None)
+
+
+def _trash(tx: Transaction, row: RecordingRow) -> None:
+    if row.spool_name is not None:
+        tx.run("INSERT OR IGNORE INTO spool_trash VALUES (?)", row.spool_name)
+
+
+def reread_equal(tx: Transaction, recording_id: int, docking_id: int) -> None:
+    """The device's file was read whole in this docking and gave the digests that are on record."""
+    row = tx.recording(recording_id)
+    assert row.blake3 is not None and row.sha256 is not None
+    tx.append(_event(RecordingReread, tx, row, size=row.size_bytes, blake3=row.blake3, sha256=row.sha256))
+    tx.update(row, reread_docking=docking_id, read_whole=True)
+
+
+def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) -> None:
+    """The device's file has other bytes than are on record: what is there now is a new generation.
+
+    A copy that was put together in more than one docking is no recording that ever was: it becomes
+    unaccounted, and its spool file is kept, for part of it may be all that is left of an overwritten one.
+    """
+    row = tx.recording(recording_id)
+    tx.append(IntegrityFailure(what="device-differs", detail=detail, recording=row.uid))
+    if row.state in WHOLE_HERE and not row.read_whole:
+        event = _event(
+            RecordingVanished, tx, row, why=detail, copied_bytes=row.size_bytes, size=row.size_bytes
+        )
+        tx.move(row, RecordingState.VANISHED, [event], on_device=False)
+    else:
+        tx.append(
+            _event(RecordingAnomaly, tx, row, anomaly="changed-on-camera", detail=detail, blocks_wipe=True)
+        )
+        tx.update(row, on_device=False)
+    new_id = tx.insert(
+        "recording",
+        uid=uid,
+        camera=row.camera,
+        path=row.path,
+        generation=row.generation + 1,
+        state=RecordingState.FOUND,
+        docking=row.docking,
+        on_device=True,
+        size_bytes=row.size_bytes,
+        mtime_ns=row.mtime_ns,
+        device=row.device,
+        inode=row.inode,
+        ctime_ns=row.ctime_ns,
+        blocks_wipe=row.blocks_wipe,
+    )
+    tx.run("INSERT INTO seen (docking, recording) VALUES (?, ?)", row.docking, new_id)
+    new = tx.recording(new_id)
+    tx.append(_event(RecordingFound, tx, new, size=new.size_bytes, mtime=f"{new.mtime_ns} ns", again=False))
+
+
+def begin_upload(tx: Transaction, recording_id: int, upload_id: str) -> RecordingRow:
+    """Name the upload before its first byte is sent, so that only what this journal began is cleaned up."""
+    row = tx.recording(recording_id)
+    if row.upload_id is None:
+        tx.update(row, upload_id=upload_id)
+    return tx.recording(recording_id)
+
+
+def uploaded(tx: Transaction, recording_id: int, *, already_there: bool) -> None:
+    """The store said that it holds the whole."""
+    row = tx.recording(recording_id)
+    event = _event(
+        RecordingUploaded, tx, row, key=row.store_key, size=row.size_bytes, already_there=already_there
+    )
+    tx.move(row, RecordingState.UPLOADED, [event], upload_id=None)
+
+
+def upload_lost(tx: Transaction, recording_id: int, why: str) -> None:
+    """The store does not hold what it said it holds: it is sent again."""
+    row = tx.recording(recording_id)
+    event = _event(RecordingReturned, tx, row, state=RecordingState.SPOOLED, why=why)
+    tx.move(row, RecordingState.SPOOLED, [event])
+
+
+def confirmed(tx: Transaction, recording_id: int, read_back: ReadBack, seen_s: float) -> str | None:
+    """The store's copy is proven equal; the spool file that is needed no more, already forgotten here."""
+    row = tx.recording(recording_id)
+    wanted = Digests(row.size_bytes, row.blake3 or "", row.sha256 or "")
+    assert row.read_whole, "CONFIRMED asks for digests that were read in one docking"
+    assert read_back.digests == wanted, "CONFIRMED asks for equal digests"
+    event = _event(
+        RecordingConfirmed,
+        tx,
+        row,
+        key=row.store_key,
+        version=read_back.version,
+        size=row.size_bytes,
+        blake3=row.blake3,
+        sha256=row.sha256,
+        past_cache=read_back.past_cache,
+    )
+    _trash(tx, row)
+    tx.move(
+        row,
+        RecordingState.CONFIRMED,
+        [event],
+        spool_name=None,
+        store_version=read_back.version,
+        confirmed_utc=rfc3339(tx.clock.now()),
+        confirmed_seen_s=seen_s,
+        **_read_now(tx),
+        problem=None,
+        problem_detail=None,
+    )
+    return row.spool_name
+
+
+def _read_now(tx: Transaction) -> dict[str, object]:
+    return {"readback_boot_id": tx.clock.boot_id, "readback_boottime_s": tx.clock.boottime_s()}
+
+
+def read_back_again(tx: Transaction, recording_id: int, read_back: ReadBack) -> None:
+    """A confirmed recording was read back from the store once more, and is equal."""
+    row = tx.recording(recording_id)
+    assert read_back.digests == Digests(row.size_bytes, row.blake3 or "", row.sha256 or "")
+    tx.update(row, store_version=read_back.version, store_fault=None, **_read_now(tx))
+
+
+def store_fault(tx: Transaction, recording_id: int, fault: str, detail: str) -> None:
+    """A confirmed recording is missing from the store, or altered there: it is unaccounted from now on."""
+    row = tx.recording(recording_id)
+    if row.store_fault == fault:
+        return
+    tx.append(IntegrityFailure(what=f"store-{fault}", detail=detail, recording=row.uid, key=row.store_key))
+    tx.update(row, store_fault=fault)
+
+
+def wipe_intent(tx: Transaction, recording_ids: Sequence[int]) -> None:
+    """The gate was passed for these: from now on each file may be gone from the device."""
+    for recording_id in recording_ids:
+        row = tx.recording(recording_id)
+        event = _event(WipeStarted, tx, row, key=row.store_key, blake3=row.blake3, sha256=row.sha256)
+        tx.move(row, RecordingState.WIPE_INTENT, [event])
+
+
+def wiped(tx: Transaction, recording_ids: Sequence[int]) -> None:
+    """These were unlinked, made durable, and seen gone."""
+    for recording_id in recording_ids:
+        row = tx.recording(recording_id)
+        event = _event(RecordingWiped, tx, row, method="unlink", key=row.store_key)
+        utc = rfc3339(tx.clock.now())
+        tx.move(row, RecordingState.WIPED, [event], on_device=False, wiped_utc=utc)
+
+
+def wipe_abandoned(tx: Transaction, recording_id: int, why: str) -> None:
+    """The file was not unlinked after all."""
+    row = tx.recording(recording_id)
+    event = _event(RecordingReturned, tx, row, state=RecordingState.CONFIRMED, why=why)
+    tx.move(row, RecordingState.CONFIRMED, [event])
+
+
+def wipe_refused(
+    tx: Transaction, recording_id: int, reason: str, detail: str, *, record: bool = True
+) -> None:
+    """The gate was not passed, and why; recorded when it is news and `record`."""
+    row = tx.recording(recording_id)
+    text = f"{reason}: {detail}"
+    if row.wipe_refusal == text:
+        return
+    if record:
+        tx.append(_event(WipeRefused, tx, row, reason=reason, detail=detail))
+    tx.update(row, wipe_refusal=text)
+
+
+def problem(tx: Transaction, recording_id: int, code: str, detail: str) -> None:
+    """Something keeps the recording from going on; recorded when it is news."""
+    row = tx.recording(recording_id)
+    if row.problem == code:
+        return
+    tx.append(_event(RecordingAnomaly, tx, row, anomaly=code, detail=detail, blocks_wipe=False))
+    tx.update(row, problem=code, problem_detail=detail)
+
+
+def problem_over(tx: Transaction, recording_id: int) -> None:
+    """Try again what could not go on."""
+    tx.update(tx.recording(recording_id), problem=None, problem_detail=None)

@@ -1,0 +1,110 @@
+"""Where things lie in the state directory, and that one daemon alone uses it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dockd.durable import fsync_dir
+from dockd.errors import AccessError, NotDisjointError, ServiceMissingError
+
+
+@dataclass(frozen=True, slots=True)
+class StatePaths:
+    """The files of one dock."""
+
+    state_dir: Path
+
+    @property
+    def journal(self) -> Path:
+        """The journal."""
+        return self.state_dir / "journal.db"
+
+    @property
+    def spool(self) -> Path:
+        """The folder of spooled recordings."""
+        return self.state_dir / "spool"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the running daemon."""
+        return self.state_dir / "lock"
+
+    @property
+    def status(self) -> Path:
+        """What the running daemon last said of itself."""
+        return self.state_dir / "status.json"
+
+    @property
+    def witness(self) -> Path:
+        """The chain's head, kept outside of the journal."""
+        return self.state_dir / "custody-head.json"
+
+    @property
+    def audit_report(self) -> Path:
+        """What an audit found, for the daemon to take up."""
+        return self.state_dir / "audit-report.json"
+
+    def prepare(self) -> None:
+        """Make what lacks; raises AccessError."""
+        try:
+            self.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+            self.spool.mkdir(mode=0o750, exist_ok=True)
+            fsync_dir(self.state_dir)
+        except OSError as error:
+            raise AccessError(
+                f"state_dir {self.state_dir} cannot be used: {error.strerror}",
+                "Make the folder, owned by the user that dockd runs as.",
+            ) from error
+
+
+def lock_state_dir(paths: StatePaths) -> int:
+    """Take the lock for as long as the process lives; the descriptor. Raises ServiceMissingError if it is taken."""
+    fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise ServiceMissingError(
+            f"another dockd runs with state_dir {paths.state_dir}",
+            "Nothing was changed. Stop the other one first, or give this one a state_dir of its own.",
+        ) from error
+    return fd
+
+
+def is_running(paths: StatePaths) -> bool:
+    """Whether a daemon holds the lock; changes nothing."""
+    try:
+        fd = os.open(paths.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def check_disjoint(places: dict[str, Path]) -> None:
+    """Raise NotDisjointError if, links followed, one of the places lies in another."""
+    real = {name: Path(os.path.realpath(path)) for name, path in places.items()}
+    for name, path in real.items():
+        for other, above in real.items():
+            if name != other and path.is_relative_to(above):
+                raise NotDisjointError(f"{name} ({path}) lies in {other} ({above})")
+
+
+def forbidden_places(*places: Path) -> frozenset[tuple[int, int]]:
+    """(device, inode) of those places that are there; none of them may be found on a camera."""
+    found = set()
+    for place in places:
+        try:
+            entry = os.stat(place)
+        except OSError:
+            continue
+        found.add((entry.st_dev, entry.st_ino))
+    return frozenset(found)

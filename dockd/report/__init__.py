@@ -1,0 +1,1 @@
+"""What dockd tells people and machines of itself."""

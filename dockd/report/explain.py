@@ -1,0 +1,74 @@
+"""One plain sentence per recording: where it is, and why it is (not) wiped yet."""
+
+from __future__ import annotations
+
+from dockd.identity import display_name, encode_part
+from dockd.journal import queries
+from dockd.journal.rows import CameraRow, RecordingRow
+from dockd.journal.transaction import CAMERA_COLUMNS, Transaction
+from dockd.lifecycle import RecordingState
+
+_R = RecordingState
+
+
+def find_cameras(tx: Transaction, name: str) -> list[CameraRow]:
+    """The cameras whose serial is `name`, as text or as it stands in keys."""
+    rows = [CameraRow.from_row(row) for row in tx.all(f"SELECT {CAMERA_COLUMNS} FROM camera")]  # noqa: S608
+    return [row for row in rows if name in (display_name(row.serial), encode_part(row.serial))]
+
+
+def explain(tx: Transaction, row: RecordingRow, wipe_mode: str) -> str:
+    """The sentence for one recording."""
+    name = display_name(row.path)
+    if row.generation > 1:
+        name = f"{name} (version {row.generation})"
+    return f"{name}: {_where(tx, row, wipe_mode)}"
+
+
+def _where(tx: Transaction, row: RecordingRow, wipe_mode: str) -> str:
+    if row.store_fault is not None:
+        return f"was confirmed, but its copy in the store is {row.store_fault} now; it is not wiped."
+    if row.state is _R.WIPED:
+        return f"is in the store ({row.store_key}) and was wiped from the camera at {row.wiped_utc}."
+    if row.state is _R.WIPE_INTENT:
+        return "is in the store, and it is about to be wiped, or was when the camera left; the next look decides."
+    if row.state is _R.CONFIRMED:
+        return f"is in the store ({row.store_key}), confirmed at {row.confirmed_utc}; {_why_kept(tx, row, wipe_mode)}"
+    if row.state is _R.VANISHED:
+        return (
+            "is unaccounted for: it was seen on the camera, but is no longer there and was not whole here. "
+            "Ask who used the camera."
+        )
+    return _on_its_way(row)
+
+
+def _on_its_way(row: RecordingRow) -> str:
+    if row.problem is not None:
+        return f"cannot go on ({row.problem}: {row.problem_detail}); it is kept and not wiped."
+    if row.state is _R.FOUND:
+        if row.on_device:
+            return "is on the docked camera and is being copied; it is not in the store yet."
+        return "is on a camera that left before it was copied whole; dock the camera again."
+    if not row.read_whole:
+        where = (
+            "is read whole once more on the camera" if row.on_device else "waits for its camera to come back"
+        )
+        return f"was copied in more than one docking, so before it is confirmed it {where}; it is kept here."
+    if row.state is _R.SPOOLED:
+        return "is whole on this dock and waits to be uploaded; it is not in the store yet."
+    return "was uploaded and waits to be read back from the store; until then it counts as not stored."
+
+
+def _why_kept(tx: Transaction, row: RecordingRow, wipe_mode: str) -> str:
+    if not row.on_device:
+        return "the camera is away, or the file is gone from it without dockd's doing."
+    holds = queries.holds_over(tx, row)
+    if holds:
+        return f"it stays on the camera because of legal hold {', '.join(holds)}."
+    if row.blocks_wipe is not None:
+        return f"it stays on the camera because it is flagged ({row.blocks_wipe})."
+    if wipe_mode == "off":
+        return "it stays on the camera because wipe.mode is off."
+    if row.wipe_refusal is not None:
+        return f"it stays on the camera ({row.wipe_refusal})."
+    return "it is wiped as soon as the gate has been passed."

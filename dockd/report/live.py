@@ -1,0 +1,125 @@
+"""The running daemon's report of itself: bays, alerts that follow from counts, spool and store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dockd.alerts import AlertBoard
+from dockd.identity import display_name
+from dockd.journal import queries
+from dockd.journal.journal import Journal
+from dockd.journal.transaction import Transaction
+from dockd.report.bay import BayFacts
+from dockd.report.snapshot import DockNames, Live, bay_payload, camera_fields, count_alerts, status
+from dockd.spool.space import SpaceBudget
+from dockd.stages.bays import FolderBays
+from dockd.stages.keeper import StoreKeeper
+from dockd.stages.lane import StoreLane
+from dockd.stages.session import Session
+
+_ATTENTION = ("camera_stalled", "camera_refused", "camera_unlistable", "identity_clash", "internal_error")
+
+
+@dataclass(slots=True)
+class LiveReport:
+    """Builds the status of a running self."""
+
+    names: DockNames
+    journal: Journal
+    alerts: AlertBoard
+    lane: StoreLane
+    keeper: StoreKeeper
+    budget: SpaceBudget
+    bays: FolderBays | None
+    stall_timeout_s: float
+    min_free_bytes: int
+    mqtt_configured: bool
+    wipe_mode: Callable[[], str]
+    orphans: Callable[[], int]
+
+    def _sessions(self) -> list[Session]:
+        return [] if self.bays is None else self.bays.sessions()
+
+    def is_quiet(self, docking_id: int) -> bool:
+        """Whether nothing more is expected of a docking that is still open."""
+        for session in self._sessions():
+            if session.docking is not None and session.docking.id == docking_id:
+                return session.idle and not session.moving
+        return False
+
+    async def tick(self) -> None:
+        """Bring the alerts that follow from counts and threads up to date."""
+        counts = await self.journal.run(queries.counts)
+        for code, what in count_alerts(counts).items():
+            self.alerts.put(code, "dock", what)
+        limit_s = self.stall_timeout_s
+        stuck = [worker for worker in self.lane.workers if worker.control.still_s() > limit_s]
+        names = ", ".join(worker.control.subject or worker.name for worker in stuck)
+        self.alerts.put("store_stalled", "dock", f"no progress on {names}" if stuck else None)
+
+    async def build(self) -> dict[str, Any]:
+        """The object that `dockd status --json` prints."""
+        sessions = self._sessions()
+        live = Live(
+            running=True,
+            pid=os.getpid(),
+            wipe_mode=self.wipe_mode(),
+            alerts=[alert.payload() for alert in self.alerts.standing()],
+            store=self.keeper.payload(),
+            spool={
+                "free_bytes": self.budget.free_bytes(),
+                "min_free_bytes": self.min_free_bytes,
+            },
+            mqtt={"configured": self.mqtt_configured, "connected": False},
+        )
+
+        def read(tx: Transaction) -> dict[str, Any]:
+            bays = [self._bay(tx, session) for session in sessions]
+            return status(tx, self.names, live, sorted(bays, key=lambda bay: str(bay["bay"])), self.orphans())
+
+        busy = [self._busy(session) for session in sessions]
+        found = await self.journal.run(read)
+        for bay in found["bays"]:
+            if any(name == bay["bay"] for name in busy if name) and bay["state"] == "ready":
+                bay["state"] = "confirming"
+        return found
+
+    def _busy(self, session: Session) -> str | None:
+        docking = session.docking
+        if docking is not None and self.lane.busy_with(docking.camera):
+            return session.camera.bay
+        return None
+
+    def _bay(self, tx: Transaction, session: Session) -> dict[str, Any]:
+        docking = session.docking
+        counts = None if docking is None else queries.bay_counts(tx, docking.id)
+        control = session.worker.control
+        standing = self.alerts.codes_of(session.subject)
+        attention = session.attention
+        for code in _ATTENTION:
+            if attention is None and code in standing:
+                attention = code.replace("_", " ")
+        facts = BayFacts(
+            listed=docking is not None and docking.state == "active",
+            phase=session.phase,
+            idle=session.idle,
+            busy_in_store=docking is not None and self.lane.busy_with(docking.camera),
+            moving=len(session.moving),
+            attention=attention,
+            waiting_for=session.waiting_for,
+            store_trouble=self.keeper.problem or self.lane.trouble,
+            waits=session.wiping.waits,
+            counts=counts,
+        )
+        progress = None
+        if control.busy and control.total_bytes:
+            progress = {
+                "stage": control.phase,
+                "path": display_name(os.fsencode(control.subject)),
+                "bytes_done": control.done_bytes,
+                "bytes_total": control.total_bytes,
+            }
+        return bay_payload(camera_fields(session.camera.identity.serial), session.camera.bay, facts, progress)

@@ -1,0 +1,160 @@
+"""The status of the whole dock as one JSON object, from the journal and from what is going on now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dockd.alerts import AlertBoard
+from dockd.custody.chain import rfc3339
+from dockd.identity import name_fields
+from dockd.journal import queries
+from dockd.journal.queries import BayCounts
+from dockd.journal.rows import CameraRow, DockingRow
+from dockd.journal.transaction import DOCKING_COLUMNS, Transaction
+from dockd.report.bay import BayFacts, bay_state, safe_to_take
+from dockd.runtime.clock import SystemClock
+
+
+@dataclass(frozen=True, slots=True)
+class DockNames:
+    """Whose dock it is."""
+
+    agency: str
+    site: str
+    name: str
+    version: str
+
+
+@dataclass(slots=True)
+class Live:
+    """What only a running daemon knows; the defaults are what is said without one."""
+
+    running: bool = False
+    pid: int | None = None
+    wipe_mode: str = "off"
+    alerts: Sequence[dict[str, Any]] = ()
+    store: dict[str, Any] = field(default_factory=dict)
+    spool: dict[str, Any] = field(default_factory=dict)
+    mqtt: dict[str, Any] = field(default_factory=dict)
+
+
+def status(
+    tx: Transaction, names: DockNames, live: Live, bays: Sequence[dict[str, Any]], orphans: int = 0
+) -> dict[str, Any]:
+    """The object that `dockd status --json` prints."""
+    synchronised, error_ms = tx.clock.synchronised()
+    return {
+        "dock": {
+            "agency": names.agency,
+            "site": names.site,
+            "name": names.name,
+            "version": names.version,
+            "chain": tx.head.chain,
+            "seq": tx.head.seq,
+        },
+        "daemon": {"running": live.running, "pid": live.pid},
+        "ts": rfc3339(tx.clock.now()),
+        "counts": queries.counts(tx),
+        "wipe_mode": live.wipe_mode,
+        "bays": list(bays),
+        "alerts": list(live.alerts),
+        "store": live.store,
+        "spool": {**live.spool, "orphans": orphans},
+        "mqtt": live.mqtt,
+        "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
+    }
+
+
+def bay_payload(
+    camera: dict[str, str], bay: str, facts: BayFacts, progress: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """One bay of the status."""
+    state, reason = bay_state(facts)
+    counts = facts.counts
+    return {
+        "bay": bay,
+        "state": state,
+        "reason": reason,
+        **camera,
+        "safe_to_take": safe_to_take(facts),
+        "recordings_total": counts.total if counts else 0,
+        "recordings_confirmed": counts.confirmed if counts else 0,
+        "recordings_wiped": counts.wiped if counts else 0,
+        "bytes_total": counts.bytes_total if counts else 0,
+        "bytes_confirmed": counts.bytes_confirmed if counts else 0,
+        "left_on_camera": counts.left_on_camera if counts else 0,
+        "progress": progress,
+    }
+
+
+def camera_fields(serial: bytes) -> dict[str, str]:
+    """A camera's name for JSON."""
+    return name_fields("camera", serial)
+
+
+def bays_without_daemon(tx: Transaction) -> list[dict[str, Any]]:
+    """Bays as the journal last knew them: nobody serves them, so each says that it waits."""
+    rows = tx.all(f"SELECT {DOCKING_COLUMNS} FROM docking WHERE state IN ('identifying', 'active')")  # noqa: S608
+    found = []
+    for docking in map(DockingRow.from_row, rows):
+        camera: CameraRow = tx.camera(docking.camera)
+        counts: BayCounts = queries.bay_counts(tx, docking.id)
+        facts = BayFacts(
+            listed=docking.state == "active",
+            phase="stopped",
+            idle=False,
+            busy_in_store=False,
+            moving=0,
+            attention="dockd is not running",
+            waiting_for=None,
+            store_trouble=None,
+            waits=None,
+            counts=counts,
+        )
+        found.append(bay_payload(camera_fields(camera.serial), docking.bay, facts))
+    return found
+
+
+def count_alerts(counts: dict[str, int]) -> dict[str, str | None]:
+    """The alerts that follow from the counts alone."""
+    unaccounted, sole = counts["unaccounted"], counts["sole_copy"]
+    return {
+        "unaccounted": f"{unaccounted} recordings are unaccounted for" if unaccounted else None,
+        "sole_copy": f"{sole} recordings are on this dock only" if sole else None,
+    }
+
+
+def plain_alerts(tx: Transaction, counts: dict[str, int]) -> list[dict[str, Any]]:
+    """The alerts that the journal alone can tell of, for a status without a daemon."""
+    board = AlertBoard(tx.clock.now)
+    for code, what in count_alerts(counts).items():
+        board.put(code, "dock", what)
+    return [alert.payload() for alert in board.standing()]
+
+
+def empty_status(names: DockNames, wipe_mode: str) -> dict[str, Any]:
+    """The status of a dock that has never run."""
+    clock = SystemClock()
+    synchronised, error_ms = clock.synchronised()
+    return {
+        "dock": {
+            "agency": names.agency,
+            "site": names.site,
+            "name": names.name,
+            "version": names.version,
+            "chain": "",
+            "seq": 0,
+        },
+        "daemon": {"running": False, "pid": None},
+        "ts": rfc3339(clock.now()),
+        "counts": dict.fromkeys(map(str, queries.COUNT_NAMES), 0),
+        "wipe_mode": wipe_mode,
+        "bays": [],
+        "alerts": [],
+        "store": {},
+        "spool": {},
+        "mqtt": {},
+        "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
+    }

@@ -1,0 +1,54 @@
+"""The running daemon's status as a small file, replaced whole whenever something changed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import aiofiles
+import structlog
+
+log = structlog.get_logger()
+
+SHORTEST_S: Final = 0.4
+LONGEST_S: Final = 5.0
+
+
+class StatusFile:
+    """Writes what `build` gives to `path`."""
+
+    def __init__(self, path: Path, build: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        self._path = path
+        self._build = build
+        self._changed = asyncio.Event()
+
+    def poke(self) -> None:
+        """Something changed."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            self._changed.clear()
+            await self.write()
+            await asyncio.sleep(SHORTEST_S)
+            try:
+                async with asyncio.timeout(LONGEST_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def write(self) -> None:
+        """Write once; a full disk leaves the older status, whose time shows its age."""
+        status = await self._build()
+        fresh = self._path.with_suffix(".new")
+        try:
+            async with aiofiles.open(fresh, "w", encoding="utf-8") as file:
+                await file.write(json.dumps(status))
+            os.replace(fresh, self._path)
+        except OSError as error:
+            log.warning("status_not_written", error=str(error))

@@ -1,0 +1,130 @@
+"""Tables for people: colour on a terminal, plain text in a pipe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {
+    "ready": "green",
+    "attention": "bold red",
+    "waiting": "yellow",
+    "ok": "green",
+    "warning": "yellow",
+    "failed": "bold red",
+    "critical": "bold red",
+    "info": "cyan",
+}
+
+
+def size_text(size_bytes: int | None) -> str:
+    """A size for people, in binary units."""
+    if size_bytes is None:
+        return "?"
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def _coloured(word: str) -> Text:
+    return Text(word, style=_COLOURS.get(word, ""))
+
+
+def status_view(found: dict[str, Any]) -> Group:
+    """The status as a page of text."""
+    dock, counts = found["dock"], found["counts"]
+    running = "running" if found["daemon"]["running"] else "not running: this is what the journal last knew"
+    head = Text.assemble(
+        (f"{dock['agency']}/{dock['site']}/{dock['name']}", "bold"), f"  dockd {dock['version']}, {running}\n"
+    )
+    head.append(f"wiping is {found['wipe_mode']}  store {_store_text(found['store'])}\n")
+    line = "  ".join(f"{name} {counts[name]}" for name in ("recordings", "in_store", "on_docked_camera"))
+    head.append(line + "\n")
+    head.append(
+        f"unaccounted {counts['unaccounted']}", style="bold red" if counts["unaccounted"] else "green"
+    )
+    head.append(f"  sole_copy {counts['sole_copy']}  awaiting_return {counts['awaiting_return']}")
+    head.append(f"  wiped {counts['wiped']}")
+    parts: list[Any] = [head]
+    if found["bays"]:
+        parts.append(_bays(found["bays"]))
+    if found["alerts"]:
+        parts.append(_alerts(found["alerts"]))
+    return Group(*parts)
+
+
+def _store_text(store: dict[str, Any]) -> str:
+    if not store:
+        return "unknown"
+    if not store.get("reachable"):
+        return f"NOT usable ({store.get('problem')})"
+    blocks = store.get("blocks_wipe")
+    weak = f"; nothing is wiped: {', '.join(blocks)}" if blocks else ""
+    return f"{store['place']} ({store['kind']}, {size_text(store['free_bytes'])} free{weak})"
+
+
+def _bays(bays: Sequence[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("bay", "camera", "state", "confirmed", "wiped", "left", "may be taken"):
+        table.add_column(name, justify="right" if name in ("confirmed", "wiped", "left") else "left")
+    for bay in bays:
+        state = _coloured(bay["state"])
+        if bay["reason"]:
+            state.append(f" ({bay['reason']})", style="default")
+        progress = bay.get("progress")
+        if progress and progress["bytes_total"]:
+            state.append(f" {100 * progress['bytes_done'] // progress['bytes_total']} %", style="cyan")
+        table.add_row(
+            Text(str(bay["bay"])),
+            Text(bay["camera"]),
+            state,
+            f"{bay['recordings_confirmed']}/{bay['recordings_total']}",
+            str(bay["recordings_wiped"]),
+            str(bay["left_on_camera"]),
+            Text("yes", style="bold green") if bay["safe_to_take"] else Text("no"),
+        )
+    return table
+
+
+def _alerts(alerts: Sequence[dict[str, Any]]) -> Text:
+    text = Text("\n")
+    for alert in alerts:
+        text.append(f"{alert['severity']}", style=_COLOURS.get(alert["severity"], ""))
+        text.append(f"  {alert['code']} ({alert['subject']}): {alert['what']}\n    {alert['hint']}\n")
+    return text
+
+
+def print_status(found: dict[str, Any]) -> None:
+    """Print the status once."""
+    Console(soft_wrap=True, highlight=False).print(status_view(found))
+
+
+def watch_status(read: Callable[[], dict[str, Any]], interval_s: float) -> None:
+    """Show the status again and again, until interrupted."""
+    console = Console(highlight=False)
+    with Live(status_view(read()), console=console, auto_refresh=False) as live:
+        try:
+            while True:
+                time.sleep(interval_s)
+                live.update(status_view(read()), refresh=True)
+        except KeyboardInterrupt:
+            return
+
+
+def print_checks(checks: Sequence[tuple[str, str, str]]) -> None:
+    """Print the lines of `dockd check`."""
+    console = Console(soft_wrap=True, highlight=False)
+    width = max(len(name) for name, _, _ in checks)
+    for name, verdict, what in checks:
+        colour = _COLOURS[verdict]
+        console.print(f"[{colour}]{verdict:<8}[/{colour}] {name:<{width}}  {escape(what)}")

@@ -1,0 +1,1 @@
+"""The seams to the machine: clocks, threads, randomness. A simulation replaces these and nothing else."""

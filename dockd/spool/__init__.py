@@ -1,0 +1,1 @@
+"""The spool: where recordings lie on the dock between the camera and the store."""

@@ -1,0 +1,192 @@
+"""The lane to the store: a few threads that upload and read back, whatever camera the recordings are from.
+
+Sole copies go first. A store that is down is asked again with growing pauses; what is wrong with a single
+recording stops that recording alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import structlog
+
+from dockd.alerts import AlertBoard
+from dockd.direct_io import Buffer
+from dockd.errors import (
+    DockdError,
+    SpoolCorruptError,
+    SpoolFullError,
+    StoppedError,
+    StoreConflictError,
+    StoreFullError,
+    StoreUnavailableError,
+    StoreUnknownError,
+)
+from dockd.identity import display_name
+from dockd.journal import queries
+from dockd.journal.rows import RecordingRow
+from dockd.lifecycle import RecordingState
+from dockd.runtime.workers import Worker
+from dockd.stages.upload import StoreParts, spool_copy_lost, upload_recording
+from dockd.stages.verify import confirm_again, confirm_recording
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+LANES: Final = 2
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+IDLE_LOOK_S: Final = 30.0
+"""Nothing should wait for this: work is announced. It is the net below that."""
+
+STORE_TROUBLE = (StoreUnavailableError, StoreFullError, StoreUnknownError)
+
+
+@dataclass(slots=True)
+class StoreLane:
+    """Uploads and confirms; `seen_s` tells the monotonic seconds that the daemon saw pass in all its runs."""
+
+    parts: StoreParts
+    alerts: AlertBoard
+    seen_s: Callable[[], float]
+    on_confirmed: Callable[[RecordingRow], None]
+    workers: list[Worker] = field(default_factory=list)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _resume: asyncio.Event = field(default_factory=asyncio.Event)
+    _in_hand: dict[int, int] = field(default_factory=dict)
+    _again: dict[int, int] = field(default_factory=dict)
+    _pause_s: float = 0.0
+    trouble: str | None = None
+
+    def poke(self) -> None:
+        """There may be work."""
+        self._wake.set()
+
+    def busy_with(self, camera_id: int) -> bool:
+        """Whether a recording of this camera is being uploaded or read back."""
+        return camera_id in self._in_hand.values() or camera_id in self._again.values()
+
+    def freshen(self, recording_id: int, camera_id: int) -> None:
+        """Read a confirmed recording back once more: its last read-back is too old to wipe on."""
+        self._again[recording_id] = camera_id
+        self.poke()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(LANES):
+                worker = Worker(f"store-{number}")
+                self.workers.append(worker)
+                group.create_task(self._serve(worker), name=worker.name)
+
+    async def _serve(self, worker: Worker) -> None:
+        buffer = await worker.run(Buffer)
+        while not worker.control.stopping:
+            work = await self._next()
+            if work is None:
+                await self._sleep()
+                continue
+            recording_id, camera_id, again = work
+            self._in_hand[recording_id] = camera_id
+            try:
+                await self._work(worker, recording_id, buffer, again=again)
+            finally:
+                self._in_hand.pop(recording_id, None)
+
+    async def _sleep(self) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(IDLE_LOOK_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _next(self) -> tuple[int, int, bool] | None:
+        """The next recording: uploads and confirmations first, then read-backs that the gate waits for."""
+        for row in await self.parts.journal.run(queries.to_store):
+            if row.id not in self._in_hand:
+                return row.id, row.camera, False
+        for recording_id in list(self._again):
+            if recording_id not in self._in_hand:
+                camera_id = self._again.pop(recording_id)
+                return recording_id, camera_id, True
+        return None
+
+    async def _work(self, worker: Worker, recording_id: int, buffer: Buffer, *, again: bool) -> None:
+        try:
+            if again:
+                await worker.run(lambda: confirm_again(self.parts, recording_id, buffer, worker.control))
+            else:
+                await worker.run(lambda: self._upload_and_confirm(worker, recording_id, buffer))
+        except StoppedError:
+            return
+        except STORE_TROUBLE as error:
+            await self._wait_out(error)
+            if again:
+                self._again[recording_id] = self._in_hand[recording_id]
+            return
+        except (StoreConflictError, SpoolCorruptError, SpoolFullError) as error:
+            await self._one_failed(worker, recording_id, error)
+            return
+        self._clear_trouble()
+        row = await self.parts.journal.run(lambda tx: tx.recording(recording_id))
+        fault = None if row.store_fault is None else f"{row.store_key} is {row.store_fault}"
+        self.alerts.put("store_fault", row.uid, fault)
+        self.on_confirmed(row)
+
+    def _upload_and_confirm(self, worker: Worker, recording_id: int, buffer: Buffer) -> None:
+        row = self.parts.journal.run_in_thread(lambda tx: tx.recording(recording_id))
+        if row.state is RecordingState.SPOOLED:
+            row = upload_recording(self.parts, recording_id, buffer, worker.control)
+        if row.state is RecordingState.UPLOADED and row.read_whole:
+            confirm_recording(self.parts, recording_id, self.seen_s(), buffer, worker.control)
+
+    async def _one_failed(self, worker: Worker, recording_id: int, error: DockdError) -> None:
+        row = await self.parts.journal.run(lambda tx: tx.recording(recording_id))
+        name = display_name(row.path)
+        log.error("recording_not_stored", recording=row.uid, path=name, error=error.message, hint=error.hint)
+        if isinstance(error, StoreConflictError):
+            self.alerts.put("store_conflict", row.uid, f"{name}: {error.message}")
+        elif isinstance(error, SpoolCorruptError):
+            self.alerts.put("spool_corrupt", row.uid, f"{name}: {error.message}")
+            if await worker.run(lambda: spool_copy_lost(self.parts, recording_id, error)):
+                self.on_confirmed(row)
+        else:
+            await self._wait_out(error)
+
+    async def _wait_out(self, error: DockdError) -> None:
+        """A store in trouble: raise the alert that names it, and pause."""
+        if self.trouble is None:
+            log.error("store_trouble", error=error.message, hint=error.hint)
+        self.trouble = error.message
+        codes = {
+            StoreFullError: "store_full",
+            StoreUnknownError: "store_not_initialised",
+            SpoolFullError: "spool_full",
+        }
+        code = codes.get(type(error), "store_unavailable")
+        for other in {"store_full", "store_not_initialised", "store_unavailable"} - {code}:
+            self.alerts.put(other, "dock", None)
+        self.alerts.put(code, "dock", error.message)
+        self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._pause_s * 2))
+        self._resume.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pause_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
+                await self._resume.wait()
+
+    def end_pause(self) -> None:
+        """The store was seen to work again."""
+        self._resume.set()
+
+    def _clear_trouble(self) -> None:
+        self._pause_s = 0.0
+        if self.trouble is not None:
+            log.info("store_works_again")
+            self.trouble = None
+        for code in ("store_full", "store_not_initialised", "store_unavailable"):
+            self.alerts.put(code, "dock", None)

@@ -1,0 +1,64 @@
+"""Upload: from the spool into the store, resumably, under a key that names the content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dockd.digests import Digests
+from dockd.direct_io import Buffer
+from dockd.errors import SpoolCorruptError
+from dockd.identity import display_name
+from dockd.journal import recordings
+from dockd.journal.journal import Journal
+from dockd.journal.rows import RecordingRow
+from dockd.journal.transaction import Transaction
+from dockd.runtime.randomness import Randomness
+from dockd.runtime.workers import Control
+from dockd.spool.spool import Spool
+from dockd.stores.base import EvidenceStore
+
+
+@dataclass(frozen=True, slots=True)
+class StoreParts:
+    """What uploading and verifying need."""
+
+    journal: Journal
+    spool: Spool
+    store: EvidenceStore
+    randomness: Randomness
+
+
+def upload_recording(parts: StoreParts, recording_id: int, buffer: Buffer, control: Control) -> RecordingRow:
+    """Bring one spooled recording into the store; its row, by then UPLOADED.
+
+    Raises StoreUnavailableError, StoreFullError, StoreUnknownError, StoreConflictError, SpoolCorruptError.
+    """
+    token = parts.randomness.token()
+    row = parts.journal.run_in_thread(lambda tx: recordings.begin_upload(tx, recording_id, token))
+    assert row.store_key and row.spool_name and row.upload_id and row.blake3 and row.sha256
+    control.begin("uploading", display_name(row.path), row.size_bytes)
+    digests = Digests(row.size_bytes, row.blake3, row.sha256)
+    saved = parts.store.save(
+        row.store_key, parts.spool.path(row.spool_name), digests, row.upload_id, buffer, control
+    )
+    parts.journal.run_in_thread(
+        lambda tx: recordings.uploaded(tx, recording_id, already_there=saved.already_there)
+    )
+    return parts.journal.run_in_thread(lambda tx: tx.recording(recording_id))
+
+
+def spool_copy_lost(parts: StoreParts, recording_id: int, error: SpoolCorruptError) -> bool:
+    """A spool file turned out to be bad: begin anew from the camera, if the recording is still on it.
+
+    False if it is not: then this copy, bad as it is, is kept, and a person has to look at it.
+    """
+
+    def decide(tx: Transaction) -> bool:
+        row = tx.recording(recording_id)
+        if row.on_device:
+            recordings.copy_again(tx, recording_id, error.message)
+            return True
+        recordings.problem(tx, recording_id, "spool_corrupt", error.message)
+        return False
+
+    return parts.journal.run_in_thread(decide)

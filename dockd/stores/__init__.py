@@ -1,0 +1,1 @@
+"""Evidence stores: where recordings go, and are read back from before anybody believes it."""

@@ -1,0 +1,80 @@
+"""What dockd asks of an evidence store, whatever kind it is.
+
+Every implementation MUST:
+- show nothing under a key until the whole content is there and durable: a failed save leaves nothing visible;
+- never overwrite and never delete what has a visible name, also when two docks race for one key;
+- go on with an upload of the same id where it was broken off, and clean up uploads of ids it is given only;
+- read back what the store really holds, past this host's caches, and say so when that cannot be had;
+- raise StoreUnavailableError or StoreFullError for what may go away, StoreUnknownError when it is not the
+  store of the given id, StoreConflictError for other content under a key; never guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dockd.digests import Digests, Progress, ReadBack
+from dockd.direct_io import Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The store says that it holds the content; `already_there`: it did before this upload."""
+
+    already_there: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """How the store looks from here."""
+
+    kind: str
+    place: str
+    free_bytes: int | None
+    weaknesses: Sequence[str]
+    """Why nothing may be wiped on this store's word, unless the site accepts it."""
+
+
+class EvidenceStore(Protocol):
+    """One evidence store. Every call blocks, and is made in one of the store's own threads."""
+
+    def identify(self) -> str:
+        """The store's random id; raises StoreUnavailableError, or StoreUnknownError when it has none."""
+
+    def check(self) -> None:
+        """Raise unless the store is there and is the one whose id was pinned."""
+
+    def pin(self, store_id: str) -> None:
+        """From now on accept the store of this id alone."""
+
+    def status(self, spool: Path) -> StoreStatus:
+        """What the store is, and its weaknesses for a dock whose spool lies at `spool`."""
+
+    def save(
+        self, key: str, source: Path, digests: Digests, upload_id: str, buffer: Buffer, progress: Progress
+    ) -> Saved:
+        """Upload a spooled file under `key`, going on with `upload_id` if it was begun before."""
+
+    def abandon(self, key: str, upload_id: str) -> None:
+        """Take away what an upload of this id left behind; nothing visible is touched."""
+
+    def read_back(self, key: str, buffer: Buffer, progress: Progress) -> ReadBack | None:
+        """Read what the store holds under `key`, whole; None if it holds nothing."""
+
+    def version(self, key: str) -> str | None:
+        """Which version lies under `key` now, without reading it; None if there is nothing."""
+
+    def is_same_file(self, key: str, device: int, inode: int) -> bool:
+        """Whether the object is that very file of this host."""
+
+    def put_small(self, key: str, data: bytes) -> bool:
+        """Publish a small object; False if the same content was there already. Raises StoreConflictError."""
+
+    def get_small(self, key: str) -> bytes | None:
+        """A small object whole, or None."""
+
+    def list_small(self, prefix: str) -> Iterator[str]:
+        """The keys of all visible objects directly below a folder of the store."""

@@ -1,0 +1,137 @@
+"""What the gate is told of the site and the store, looked up anew for each round.
+
+Calls to the store are made in a thread of their own with a time limit: a store that hangs makes the answer
+"cannot tell", and no camera waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+
+from dockd.cameras.base import Camera
+from dockd.errors import DockdError, StoreUnavailableError
+from dockd.journal import queries
+from dockd.journal.journal import Journal
+from dockd.journal.rows import RecordingRow
+from dockd.journal.transaction import Transaction
+from dockd.runtime.clock import Clock
+from dockd.runtime.workers import Worker
+from dockd.stores.base import EvidenceStore
+from dockd.wipe.gate import Standing
+from dockd.wipe.holds import mirror_holds, read_holds
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+CALL_LIMIT_S: Final = 30.0
+
+
+class StoreCalls:
+    """Short calls to the store, one after the other, none of which anybody waits for longer than the limit."""
+
+    def __init__(self, store: EvidenceStore) -> None:
+        self.store = store
+        self.worker = Worker("store-calls")
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Make a call; raises StoreUnavailableError when it takes too long, and what the store raises."""
+        if self.worker.control.still_s() > CALL_LIMIT_S:
+            raise StoreUnavailableError("calls to the store hang")
+        try:
+            async with asyncio.timeout(CALL_LIMIT_S):
+                return await asyncio.shield(self.worker.run(function))
+        except TimeoutError as error:
+            raise StoreUnavailableError(f"the store did not answer within {CALL_LIMIT_S:.0f} s") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _StoreFacts:
+    weaknesses: Sequence[str]
+    versions: Sequence[str | None]
+    same_file: Sequence[bool | None]
+
+
+@dataclass(slots=True)
+class SiteFacts:
+    """See `dockd.wipe.execute.StandingFacts`."""
+
+    journal: Journal
+    calls: StoreCalls
+    clock: Clock
+    agency: str
+    spool: Path
+    accepted: frozenset[str]
+    camera: Camera
+    wipe_on: Callable[[], bool]
+    grace_left_s: Callable[[RecordingRow], float | None]
+    clash: Callable[[], bool]
+
+    async def renew_holds(self) -> bool:
+        """Read the holds from the store into the journal; False if they cannot be read."""
+        try:
+            stored = await self.calls.run(lambda: read_holds(self.calls.store, self.agency))
+        except DockdError as error:
+            log.warning("holds_unreadable", error=error.message, hint=error.hint)
+            return False
+        await self.journal.run(lambda tx: mirror_holds(tx, stored))
+        return True
+
+    async def look(self, rows: Sequence[RecordingRow], camera_refusal: str | None) -> list[Standing]:
+        """The facts for each row, all looked up now."""
+        readable = await self.renew_holds()
+        store = await self._store_facts(rows)
+
+        def ask(tx: Transaction) -> tuple[list[list[str]], bool]:
+            chain = tx.one("SELECT acknowledged FROM chain ORDER BY id DESC LIMIT 1")
+            return [queries.holds_over(tx, row) for row in rows], chain is not None and bool(chain[0])
+
+        holds, acknowledged = await self.journal.run(ask)
+        return [
+            Standing(
+                row=row,
+                wipe_on=self.wipe_on(),
+                grace_left_s=self.grace_left_s(row),
+                chain_acknowledged=acknowledged,
+                identity_clash=self.clash(),
+                camera_refusal=camera_refusal,
+                camera_past_cache=self.camera.past_cache or "cached-readback" in self.accepted,
+                unaccepted_weaknesses=None if store is None else store.weaknesses,
+                holds=holds[index] if readable else None,
+                store_version=None if store is None else store.versions[index],
+                same_file=None if store is None else store.same_file[index],
+                read_back_age_s=self._read_back_age_s(row),
+            )
+            for index, row in enumerate(rows)
+        ]
+
+    async def _store_facts(self, rows: Sequence[RecordingRow]) -> _StoreFacts | None:
+        store = self.calls.store
+
+        def look() -> _StoreFacts:
+            status = store.status(self.spool)
+            versions = [store.version(row.store_key) if row.store_key else None for row in rows]
+            same = [
+                None if version is None else store.is_same_file(row.store_key or "", row.device, row.inode)
+                for row, version in zip(rows, versions, strict=True)
+            ]
+            return _StoreFacts(
+                [weak for weak in status.weaknesses if weak not in self.accepted], versions, same
+            )
+
+        try:
+            return await self.calls.run(look)
+        except DockdError as error:
+            log.warning("store_not_examined", error=error.message, hint=error.hint)
+            return None
+
+    def _read_back_age_s(self, row: RecordingRow) -> float | None:
+        """Age by a clock that nobody can set; None if the machine was started anew since."""
+        if row.readback_boot_id != self.clock.boot_id or row.readback_boottime_s is None:
+            return None
+        return self.clock.boottime_s() - row.readback_boottime_s
