@@ -53,9 +53,7 @@ ALERTS: dict[str, AlertKind] = {
         "The journal is older than this dock's custody log: it was restored from a backup. Footage is taken in, "
         "nothing is wiped. Find out why, then run: dockd custody acknowledge",
     ),
-    "not_supported": AlertKind(
-        "warning", "This version of dockd has no use yet for this part of the configuration."
-    ),
+    "not_supported": AlertKind("warning", "This version of dockd has no use yet for this part of the configuration."),
     "recording_changed": AlertKind(
         "warning",
         "A file changed on the camera after it was copied. Both versions are kept; the new one is taken in.",
@@ -110,9 +108,7 @@ ALERTS: dict[str, AlertKind] = {
         "critical",
         "Recordings are neither in the store nor anywhere dockd can see. Run: dockd explain CAMERA",
     ),
-    "wipe_blocked": AlertKind(
-        "warning", "Confirmed recordings stay on the camera. See: dockd explain CAMERA"
-    ),
+    "wipe_blocked": AlertKind("warning", "Confirmed recordings stay on the camera. See: dockd explain CAMERA"),
 }
 
 

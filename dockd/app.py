@@ -131,16 +131,14 @@ class Daemon:
         self.seen = SeenTime(self.journal, base_s, self.clock.monotonic_s())
         self.budget = SpaceBudget(self.paths.spool, config.spool.min_free_bytes)
         parts = StoreParts(self.journal, self.spool, store, self._random)
-        self.lane = StoreLane(parts, self.alerts, self.seen_s, self._confirmed)
+        self.lane = StoreLane(parts, self.alerts, self.seen_s, lambda row: self._stored())
         self.calls = StoreCalls(store)
         self.keeper = StoreKeeper(
             self.journal, self.calls, self.lane, self.alerts, self.paths.spool, accepted_weaknesses(config)
         )
         self.bays = self._make_bays(store) if cameras is not None else None
         self.report = self._make_report()
-        self.publisher = Publisher(
-            self.journal, self.calls, config.dock.agency, self.dock, self.report.is_quiet
-        )
+        self.publisher = Publisher(self.journal, self.calls, config.dock.agency, self.dock, self.report.is_quiet)
         self.status_file = StatusFile(self.paths.status, self.report.build)
         self.alerts.on_change = lambda alert, stands: self._alert_changed(alert.code, alert.what, stands)
         empty_trash(parts, list(started.trash))
@@ -179,16 +177,12 @@ class Daemon:
     def _tell_of_start(self, started: Started) -> None:
         self.orphans = len(started.orphans)
         if started.rolled_back:
-            self.alerts.put(
-                "journal_rolled_back", "dock", "the journal does not know this dock's last custody record"
-            )
+            self.alerts.put("journal_rolled_back", "dock", "the journal does not know this dock's last custody record")
         if started.orphans:
             self.alerts.put("spool_orphans", "dock", f"{self.orphans} spool files are not in the journal")
         unused = {"mqtt": self.config.mqtt, "bay": self.config.bays, "camera": self.config.cameras}
         names = ", ".join(f"[{name}]" for name, value in unused.items() if value)
-        self.alerts.put(
-            "not_supported", "dock", f"configured, but without effect: {names}" if names else None
-        )
+        self.alerts.put("not_supported", "dock", f"configured, but without effect: {names}" if names else None)
 
     def _make_bays(self, store: FilesystemStore) -> FolderBays:
         cameras = self.config.folder_cameras
@@ -251,7 +245,7 @@ class Daemon:
             return None
         return max(0.0, self._grace_s - (self.seen_s() - row.confirmed_seen_s))
 
-    def _confirmed(self, row: RecordingRow) -> None:
+    def _stored(self) -> None:
         if self.bays is not None:
             self.bays.poke_all()
         self.status_file.poke()
@@ -309,11 +303,7 @@ class Daemon:
         def tell(tx: Transaction) -> int:
             row = tx.one("SELECT count(*) FROM recording WHERE on_device AND state = 'confirmed'")
             released = int(row[0]) if row is not None and switched_on else 0
-            tx.append(
-                ConfigurationChanged(
-                    before_sha256=before, after_sha256=after, wipe_mode=mode, releases=released
-                )
-            )
+            tx.append(ConfigurationChanged(before_sha256=before, after_sha256=after, wipe_mode=mode, releases=released))
             return released
 
         released = self.journal.run_in_thread(tell)

@@ -22,6 +22,8 @@ from dockd.journal.rows import RecordingRow
 from dockd.journal.transaction import RECORDING_COLUMNS, Transaction
 from dockd.stores.base import EvidenceStore
 
+_ONE = f"SELECT {RECORDING_COLUMNS} FROM recording WHERE id = ?"  # noqa: S608 - constant
+
 
 @dataclass(slots=True)
 class Finding:
@@ -73,10 +75,7 @@ class AuditReport:
     def hand_over(self) -> dict[str, Any]:
         """What the daemon has to record."""
         return {
-            **{
-                name: getattr(self, name)
-                for name in ("checked", "sample", "unaccounted", "missing", "altered")
-            },
+            **{name: getattr(self, name) for name in ("checked", "sample", "unaccounted", "missing", "altered")},
             "chain_ok": self.chain_ok,
             "findings": [[found.recording, found.fault, found.detail] for found in self.findings],
             "good_again": self.good_again,
@@ -105,12 +104,8 @@ class AuditReport:
 def check_chains(connection: sqlite3.Connection, progress: Progress) -> list[dict[str, Any]]:
     """Check every chain of the journal from its first record to its last."""
     found = []
-    for chain_id, name, acknowledged in connection.execute(
-        "SELECT id, name, acknowledged FROM chain ORDER BY id"
-    ):
-        first = connection.execute(
-            "SELECT line FROM record WHERE chain = ? AND seq = 1", (chain_id,)
-        ).fetchone()
+    for chain_id, name, acknowledged in connection.execute("SELECT id, name, acknowledged FROM chain ORDER BY id"):
+        first = connection.execute("SELECT line FROM record WHERE chain = ? AND seq = 1", (chain_id,)).fetchone()
         if first is None or chain_name(first[0]) != name:
             found.append(
                 {
@@ -160,9 +155,7 @@ def confirmed_rows(connection: sqlite3.Connection, sample: int | None) -> Iterat
                 ids.add(near[0])
         chosen = sorted(ids)
     for recording_id in chosen:
-        row = connection.execute(
-            f"SELECT {RECORDING_COLUMNS} FROM recording WHERE id = ?", (recording_id,)
-        ).fetchone()
+        row = connection.execute(_ONE, (recording_id,)).fetchone()
         yield RecordingRow.from_row(row)
 
 
@@ -172,7 +165,7 @@ def audit(
     progress: Progress,
     *,
     sample: int | None = None,
-    on_recording: Callable[[RecordingRow], None] = lambda row: None,
+    on_recording: Callable[[RecordingRow], None] | None = None,
 ) -> AuditReport:
     """Check the journal's pages and chains, and read recordings back from the store.
 
@@ -186,7 +179,8 @@ def audit(
     buffer = Buffer()
     read: dict[str, Digests | None] = {}
     for row in confirmed_rows(connection, sample):
-        on_recording(row)
+        if on_recording is not None:
+            on_recording(row)
         key = row.store_key or ""
         if key not in read:
             found = store.read_back(key, buffer, progress)
@@ -213,12 +207,7 @@ def _judge(report: AuditReport, row: RecordingRow, found: Digests | None) -> Non
 def record_audit(tx: Transaction, found: dict[str, Any]) -> None:
     """Take up what an audit found: its record, and which recordings are unaccounted from now on."""
     tx.append(
-        Audit(
-            **{
-                name: found[name]
-                for name in ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok")
-            }
-        )
+        Audit(**{name: found[name] for name in ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok")})
     )
     for uid, fault, detail in found["findings"]:
         for row in tx.recordings("uid = ?", uid):

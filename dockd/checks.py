@@ -70,9 +70,7 @@ def _spool(config: Config, paths: StatePaths) -> Check:
     space = os.statvfs(place)
     free = space.f_bavail * space.f_frsize
     kind = file_system_of(place).kind
-    text = (
-        f"{free / 2**30:.1f} GiB free on {kind}, {config.spool.min_free_bytes / 2**30:.1f} GiB are kept free"
-    )
+    text = f"{free / 2**30:.1f} GiB free on {kind}, {config.spool.min_free_bytes / 2**30:.1f} GiB are kept free"
     return Check("spool", "ok" if free > config.spool.min_free_bytes else "failed", text)
 
 
@@ -101,9 +99,7 @@ def _cameras(config: Config) -> Check:
     if cameras is None:
         return Check("cameras", "warning", "no [folder_cameras]: no camera will be found")
     if not cameras.path.is_dir():
-        return Check(
-            "cameras", "warning", f"{cameras.path} is not there yet; it is looked for again and again"
-        )
+        return Check("cameras", "warning", f"{cameras.path} is not there yet; it is looked for again and again")
     system = file_system_of(cameras.path)
     if not reads_past_cache(system, DEVICE_KINDS):
         text = f"{cameras.path} lies on {system.kind}, which cannot be read past the cache: nothing there is wiped"
@@ -114,7 +110,5 @@ def _cameras(config: Config) -> Check:
 def _clock() -> Check:
     synchronised, error_ms = SystemClock().synchronised()
     if not synchronised:
-        return Check(
-            "clock", "warning", "the kernel does not call the clock synchronised; records will say so"
-        )
+        return Check("clock", "warning", "the kernel does not call the clock synchronised; records will say so")
     return Check("clock", "ok", f"synchronised, at most {error_ms} ms off")

@@ -99,9 +99,7 @@ def _command(
     return parser
 
 
-def _group(
-    commands: argparse._SubParsersAction[_Parser], name: str, does: str
-) -> argparse._SubParsersAction[_Parser]:
+def _group(commands: argparse._SubParsersAction[_Parser], name: str, does: str) -> argparse._SubParsersAction[_Parser]:
     parser = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
     return parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
@@ -122,9 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     explain = _command(commands, "explain", "say why each recording of a camera is (not) wiped yet", _explain)
     explain.add_argument("camera", metavar="CAMERA", help="the camera's serial")
     audit = _command(commands, "audit", "read the store again and compare it with the journal", _audit)
-    audit.add_argument(
-        "--sample", type=_positive, metavar="N", help="read only N recordings, chosen at random"
-    )
+    audit.add_argument("--sample", type=_positive, metavar="N", help="read only N recordings, chosen at random")
     audit.add_argument("--json", action="store_true", help=json_help)
 
     store = _group(commands, "store", "look after the evidence store")

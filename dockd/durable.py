@@ -175,9 +175,7 @@ def reads_past_cache(system: FileSystem, kinds: frozenset[str] = READ_BACK_KINDS
 
 
 @contextmanager
-def open_below(
-    root_fd: int, path: bytes, flags: int, *, device: int | None = None
-) -> Iterator[tuple[int, int]]:
+def open_below(root_fd: int, path: bytes, flags: int, *, device: int | None = None) -> Iterator[tuple[int, int]]:
     """Open `path` below the directory `root_fd`, following no link and leaving no file system.
 
     Gives the descriptors of the file and of its directory. Raises OSError (ELOOP or ENOTDIR for a link,
@@ -187,9 +185,7 @@ def open_below(
     try:
         *directories, name = path.split(b"/")
         for directory in directories:
-            nested = os.open(
-                directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent
-            )
+            nested = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
             os.close(parent)
             parent = nested
         fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=parent)

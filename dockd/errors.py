@@ -133,9 +133,7 @@ class AccessError(PermanentError):
 class RecordingUnreadableError(PermanentError):
     """One recording on a camera cannot be read."""
 
-    default_hint = (
-        "It stays on the camera, and nothing of it is wiped. Keep the camera back and look at its card."
-    )
+    default_hint = "It stays on the camera, and nothing of it is wiped. Keep the camera back and look at its card."
 
 
 class StoreUnknownError(PermanentError):
@@ -152,7 +150,7 @@ class NotDisjointError(PermanentError):
     """Spool, store and camera folders share a place."""
 
     exit_code = EXIT_CONFIG
-    default_hint = "A camera folder must lie outside of the spool and the store, or evidence would be taken for a camera."
+    default_hint = "A camera folder must lie outside of the spool and the store, or evidence is taken for a camera."
 
 
 class IntegrityError(DockdError):

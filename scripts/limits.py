@@ -27,9 +27,7 @@ def findings(path: Path) -> Iterator[str]:
 
 def main() -> int:
     """Prints the findings of all folders; 1 if there are any."""
-    found = [
-        line for folder in FOLDERS for path in sorted(Path(folder).rglob("*.py")) for line in findings(path)
-    ]
+    found = [line for folder in FOLDERS for path in sorted(Path(folder).rglob("*.py")) for line in findings(path)]
     print("\n".join(found) if found else "limits: kept")
     return 1 if found else 0
 

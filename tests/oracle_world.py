@@ -200,8 +200,7 @@ def load(text: str) -> World:
     raw = json.loads(text)
     raw["store"] = Path(raw["store"])
     raw["cameras"] = [
-        Camera(bytes.fromhex(camera.pop("serial")), Path(camera.pop("folder")), **camera)
-        for camera in raw["cameras"]
+        Camera(bytes.fromhex(camera.pop("serial")), Path(camera.pop("folder")), **camera) for camera in raw["cameras"]
     ]
     raw["planted"] = [
         Planted(

@@ -27,7 +27,5 @@ def _translate(pattern: bytes) -> bytes:
 
 def matcher(patterns: Iterable[str]) -> Callable[[bytes], bool]:
     """A function that tells whether a path relative to the camera matches any of `patterns`."""
-    compiled = re.compile(
-        b"|".join(b"(?:" + _translate(pattern.encode()) + b")" for pattern in patterns), re.DOTALL
-    )
+    compiled = re.compile(b"|".join(b"(?:" + _translate(pattern.encode()) + b")" for pattern in patterns), re.DOTALL)
     return lambda path: compiled.fullmatch(path) is not None

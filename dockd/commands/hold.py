@@ -48,9 +48,7 @@ def _make(config: Config, camera: str | None, recording: str | None, reason: str
     }
     if camera is not None:
         raw = _serial(config, camera)
-        return Hold.model_validate(
-            {**common, "scope": "camera", "camera": display_name(raw), "camera_hex": raw.hex()}
-        )
+        return Hold.model_validate({**common, "scope": "camera", "camera": display_name(raw), "camera_hex": raw.hex()})
     assert recording is not None
     row, owner = _recording(config, recording)
     return Hold.model_validate(
@@ -86,16 +84,14 @@ def _recording(config: Config, recording: str) -> tuple[RecordingRow, CameraRow]
 
 def _too_late(tx: Transaction, hold: Hold) -> list[RecordingRow]:
     serial = bytes.fromhex(hold.camera_hex)
-    of_camera = f"{_TOO_LATE} AND camera IN (SELECT id FROM camera WHERE serial = ?1)"
+    of_camera = _TOO_LATE + " AND camera IN (SELECT id FROM camera WHERE serial = ?1)"
     if hold.scope == "camera":
         return tx.recordings(of_camera, serial)
     return tx.recordings(f"{of_camera} AND (uid = ?2 OR blake3 = ?3)", serial, hold.recording, hold.blake3)
 
 
 def _subject(hold: Hold) -> str:
-    return (
-        f"camera {hold.camera}" if hold.scope == "camera" else f"recording {hold.recording} of {hold.camera}"
-    )
+    return f"camera {hold.camera}" if hold.scope == "camera" else f"recording {hold.recording} of {hold.camera}"
 
 
 def remove(config_path: Path, name: str, *, reason: str, by: str) -> int:

@@ -79,9 +79,7 @@ def explain(config_path: Path, camera: str) -> int:
     with journal_read_only(config) as tx:
         cameras = [] if tx is None else find_cameras(tx, camera)
         if not cameras or tx is None:
-            raise UsageError(
-                f"this dock has never seen a camera {camera}", "See the serials in: dockd status"
-            )
+            raise UsageError(f"this dock has never seen a camera {camera}", "See the serials in: dockd status")
         for row in cameras:
             left = tx.one("SELECT left_alone FROM docking WHERE camera = ? ORDER BY id DESC LIMIT 1", row.id)
             entries = json.loads(left[0]) if left is not None else {}

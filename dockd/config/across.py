@@ -46,9 +46,7 @@ def _nested_folders(raw: Mapping[str, Any]) -> Iterator[Problem]:
         _add(folders, ("folder_cameras", "path"), cameras.get("path", default))
     for (one, one_path), (other, other_path) in combinations(folders.items(), 2):
         if one_path == other_path or one_path in other_path.parents or other_path in one_path.parents:
-            relation = (
-                "is" if one_path == other_path else "lies in" if one_path in other_path.parents else "holds"
-            )
+            relation = "is" if one_path == other_path else "lies in" if one_path in other_path.parents else "holds"
             yield Problem(
                 other,
                 f"{shown(str(other_path))}, which {relation} {full_key(one)} ({shown(str(one_path))})",
@@ -74,9 +72,7 @@ def _repeated(
             continue
         if value in seen:
             found = f"{' '.join(value) if isinstance(value, tuple) else shown(value)} a second time"
-            yield Problem(
-                (table, index, key), found, f"each {key} once: {full_key((table, seen[value]))} has it"
-            )
+            yield Problem((table, index, key), found, f"each {key} once: {full_key((table, seen[value]))} has it")
         else:
             seen[value] = index
 
@@ -94,9 +90,7 @@ def _broker_keys(mqtt: Mapping[str, Any]) -> Iterator[Problem]:
     if isinstance(url, str) and url.startswith("mqtt://"):
         for key in _TLS_KEYS:
             if key in mqtt:
-                yield Problem(
-                    ("mqtt", key), "a key for TLS", "none with an mqtt:// URL", "mqtts:// in mqtt.url"
-                )
+                yield Problem(("mqtt", key), "a key for TLS", "none with an mqtt:// URL", "mqtts:// in mqtt.url")
     for key, needed in (
         ("cert_credential", "key_credential"),
         ("key_credential", "cert_credential"),

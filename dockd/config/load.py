@@ -99,9 +99,7 @@ def _validated(merged: _Merged) -> Config:
 def _additions(path: Path, problems: list[str]) -> list[Path]:
     folder = path.parent / "conf.d"
     try:
-        names = sorted(
-            name for name in os.listdir(folder) if name.endswith(".toml") and not name.startswith(".")
-        )
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".toml") and not name.startswith("."))
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -123,9 +121,7 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[Location, int]]:
     except RecursionError:
         raise _FileError(f"{_name(file)}: found brackets nested too deeply; expected plain tables") from None
     except ValueError:
-        raise _FileError(
-            f"{_name(file)}: found a number of too many digits; expected usual numbers"
-        ) from None
+        raise _FileError(f"{_name(file)}: found a number of too many digits; expected usual numbers") from None
 
 
 def _text(file: Path) -> str:
@@ -137,17 +133,13 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise _FileError(f"{_name(file)}: found {_reason(error)}; expected a TOML file") from None
     if len(content) > FILE_LIMIT_BYTES:
-        raise _FileError(
-            f"{_name(file)}: found a file above {FILE_LIMIT_BYTES // 1024} KiB; expected a smaller one"
-        )
+        raise _FileError(f"{_name(file)}: found a file above {FILE_LIMIT_BYTES // 1024} KiB; expected a smaller one")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         byte = f"the byte 0x{content[error.start]:02x}"
-        raise _FileError(
-            f"{_name(file)}:{line}: found {byte}, which is not UTF-8; expected UTF-8 text"
-        ) from None
+        raise _FileError(f"{_name(file)}:{line}: found {byte}, which is not UTF-8; expected UTF-8 text") from None
 
 
 def _open_at_once(file: str, flags: int) -> int:

@@ -88,9 +88,7 @@ class S3StoreSettings(Table):
         default=16 * MIB, alias="part_size", description='a size such as "16MiB"'
     )
     addressing: Literal["path", "virtual"] = Field(default="path", description='"path" or "virtual"')
-    object_lock_days: int = Field(
-        default=0, ge=0, le=36500, description="a whole number of days from 0 to 36500"
-    )
+    object_lock_days: int = Field(default=0, ge=0, le=36500, description="a whole number of days from 0 to 36500")
 
 
 def _store_kind(raw: object) -> str | None:
@@ -110,9 +108,7 @@ _Store = Annotated[
 class MqttSettings(Table):
     """`[mqtt]`: the broker. Without this table the dock runs without one."""
 
-    url: Annotated[str, BeforeValidator(values.mqtt_url)] = Field(
-        description='a URL such as "mqtt://127.0.0.1:1883"'
-    )
+    url: Annotated[str, BeforeValidator(values.mqtt_url)] = Field(description='a URL such as "mqtt://127.0.0.1:1883"')
     ca_file: AbsolutePath | None = Field(default=None, description="an absolute path")
     cert_credential: Credential | None = Field(
         default=None, description="the name of the file that holds the certificate"

@@ -115,9 +115,7 @@ def _unknown_kind(where: Location, value: object) -> Problem:
     if not isinstance(value, dict):
         return Problem(where, shown(value), "a table: [store]")
     kind = value.get("kind")
-    return Problem(
-        (*where, "kind"), shown(kind), '"filesystem" or "s3"', _closest(kind, ["filesystem", "s3"])
-    )
+    return Problem((*where, "kind"), shown(kind), '"filesystem" or "s3"', _closest(kind, ["filesystem", "s3"]))
 
 
 def _unknown_key(where: Location, value: object) -> Problem:

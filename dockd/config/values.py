@@ -51,9 +51,7 @@ def size(at_least_bytes: int = 0, at_most_bytes: int = _SIZE_LIMIT_BYTES) -> Cal
     expected = f'a size such as "512MiB" or "5GiB"{_bounds(at_least_bytes, at_most_bytes)}'
 
     def read(raw: object) -> int:
-        amount, unit = _quantity(
-            raw, _SIZE_UNITS_BYTES, {"k": "KiB", "m": "MiB", "g": "GiB", "t": "TiB"}, expected
-        )
+        amount, unit = _quantity(raw, _SIZE_UNITS_BYTES, {"k": "KiB", "m": "MiB", "g": "GiB", "t": "TiB"}, expected)
         size_bytes = round(amount * _SIZE_UNITS_BYTES[unit])
         if not at_least_bytes <= size_bytes <= at_most_bytes:
             raise refused(expected)
@@ -64,9 +62,7 @@ def size(at_least_bytes: int = 0, at_most_bytes: int = _SIZE_LIMIT_BYTES) -> Cal
 
 def duration(at_least_s: float, at_most_s: float) -> Callable[[object], float]:
     """A reader of durations such as "90s" within these bounds; it gives seconds."""
-    expected = (
-        f'a duration such as "90s", "15m" or "72h" from {_seconds(at_least_s)} to {_seconds(at_most_s)}'
-    )
+    expected = f'a duration such as "90s", "15m" or "72h" from {_seconds(at_least_s)} to {_seconds(at_most_s)}'
 
     def read(raw: object) -> float:
         words = {"sec": "s", "second": "s", "seconds": "s", "min": "m", "minute": "m", "minutes": "m"}
@@ -83,11 +79,7 @@ def duration(at_least_s: float, at_most_s: float) -> Callable[[object], float]:
 def path(raw: object) -> Path:
     """An absolute path that does not climb and is not the root."""
     expected = "an absolute path without .., other than /"
-    if (
-        not isinstance(raw, str)
-        or "\0" in raw
-        or len(raw.encode("utf-8", "surrogatepass")) > _PATH_LIMIT_BYTES
-    ):
+    if not isinstance(raw, str) or "\0" in raw or len(raw.encode("utf-8", "surrogatepass")) > _PATH_LIMIT_BYTES:
         raise refused(expected)
     if not raw.startswith("/") or ".." in raw.split("/") or not raw.strip("/."):
         raise refused(expected)
@@ -100,9 +92,7 @@ def pattern(raw: object) -> str:
         parts = raw.split("/")
         if "" not in parts and ".." not in parts and "." not in parts:
             return raw
-    raise refused(
-        'a pattern below the camera\'s root such as "DCIM/**": not empty, no leading or doubled /, no ..'
-    )
+    raise refused('a pattern below the camera\'s root such as "DCIM/**": not empty, no leading or doubled /, no ..')
 
 
 def credential(raw: object) -> str:

@@ -141,9 +141,7 @@ def mtime_text(mtime_ns: int) -> str:
         return f"{mtime_ns} ns"
 
 
-def take_note(
-    tx: Transaction, docking: DockingRow, files: Iterable[SeenFile], rules: Rules
-) -> list[RecordingRow]:
+def take_note(tx: Transaction, docking: DockingRow, files: Iterable[SeenFile], rules: Rules) -> list[RecordingRow]:
     """Take note of files seen whole in this docking: new ones, new generations, and known ones.
 
     Gives the recordings in whose place another file was found.
@@ -151,9 +149,7 @@ def take_note(
     camera = tx.camera(docking.camera)
     changed: list[RecordingRow] = []
     for file in files:
-        known = tx.recordings(
-            "camera = ? AND path = ? ORDER BY generation DESC LIMIT 1", docking.camera, file.path
-        )
+        known = tx.recordings("camera = ? AND path = ? ORDER BY generation DESC LIMIT 1", docking.camera, file.path)
         if not known:
             _insert(tx, camera, docking, file, 1)
         else:
@@ -164,9 +160,7 @@ def take_note(
 def _take_note_of_known(
     tx: Transaction, camera: CameraRow, docking: DockingRow, file: SeenFile, known: RecordingRow, rules: Rules
 ) -> list[RecordingRow]:
-    same = same_recording(
-        known.seen, file.seen, stable_inodes=rules.stable_inodes, local_times=rules.local_times
-    )
+    same = same_recording(known.seen, file.seen, stable_inodes=rules.stable_inodes, local_times=rules.local_times)
     if same and known.state is not RecordingState.WIPED:
         _seen_again(tx, camera, docking, file, known)
         return []
@@ -178,9 +172,7 @@ def _take_note_of_known(
     )
     if untouched:
         # Not one byte of it was read, so there is nothing that could be told apart from the new content.
-        tx.append(
-            _anomaly(camera, docking, known, "changed-before-copy", "it changed before it was copied", None)
-        )
+        tx.append(_anomaly(camera, docking, known, "changed-before-copy", "it changed before it was copied", None))
         tx.update(known, **_seen_columns(file), docking=docking.id, on_device=True)
         return []
     changed = []
@@ -202,9 +194,7 @@ def _seen_columns(file: SeenFile) -> dict[str, object]:
     }
 
 
-def _seen_again(
-    tx: Transaction, camera: CameraRow, docking: DockingRow, file: SeenFile, known: RecordingRow
-) -> None:
+def _seen_again(tx: Transaction, camera: CameraRow, docking: DockingRow, file: SeenFile, known: RecordingRow) -> None:
     first = tx.run("INSERT OR IGNORE INTO seen (docking, recording) VALUES (?, ?)", docking.id, known.id)
     event = _found(camera, docking, known, file.seen, again=True)
     columns: dict[str, object] = {
@@ -266,9 +256,7 @@ def replaced(tx: Transaction, camera: CameraRow, docking: DockingRow, known: Rec
     tx.update(known, on_device=False)
 
 
-def listing_complete(
-    tx: Transaction, docking: DockingRow, present: set[bytes], left_alone: Mapping[str, int]
-) -> int:
+def listing_complete(tx: Transaction, docking: DockingRow, present: set[bytes], left_alone: Mapping[str, int]) -> int:
     """Compare a whole listing with what is known of the camera; how many recordings were found gone.
 
     `present` are the paths of all recordings in the listing, those still being written included.
@@ -279,9 +267,7 @@ def listing_complete(
         tx.move_docking(docking, DockingState.ACTIVE)
     gone = [
         row
-        for row in tx.recordings(
-            "camera = ? AND (on_device OR state = 'found') AND state <> 'wiped'", docking.camera
-        )
+        for row in tx.recordings("camera = ? AND (on_device OR state = 'found') AND state <> 'wiped'", docking.camera)
         if row.path not in present and row.state is not RecordingState.WIPE_INTENT
     ]
     for row in gone:

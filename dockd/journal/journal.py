@@ -112,7 +112,7 @@ class Journal:
             for future, work in group:
                 results.append((future, *self._one(work)))
             self._connection.execute("COMMIT")
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it was, callers are told
             self._transaction.roll_back_to(start)
             with contextlib.suppress(sqlite3.Error):
                 if self._connection.in_transaction:
@@ -143,7 +143,7 @@ class Journal:
             return None, error
         except sqlite3.Error:
             raise
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - as above
             self._roll_back_one(point)
             return None, error
         self._connection.execute("RELEASE work")
@@ -158,9 +158,7 @@ class Journal:
         """A journal that cannot be written to ends the daemon: nothing may happen that is not recorded."""
         if self.fatal is None:
             self.fatal = (
-                error
-                if isinstance(error, DockdError)
-                else JournalDamagedError(f"the journal failed: {error!r}")
+                error if isinstance(error, DockdError) else JournalDamagedError(f"the journal failed: {error!r}")
             )
             if self.on_fatal is not None:
                 self.on_fatal(self.fatal)

@@ -114,9 +114,7 @@ class BayCounts:
 
 def bay_counts(tx: Transaction, docking_id: int) -> BayCounts:
     """The counts of one docking."""
-    rows = tx.all(
-        "SELECT name, count, bytes FROM counter WHERE docking = ? AND name LIKE 'state:%'", docking_id
-    )
+    rows = tx.all("SELECT name, count, bytes FROM counter WHERE docking = ? AND name LIKE 'state:%'", docking_id)
     count = {name.removeprefix("state:"): n for name, n, _ in rows}
     size = {name.removeprefix("state:"): n for name, _, n in rows}
     done = ("confirmed", "wipe_intent", "wiped")

@@ -130,14 +130,10 @@ def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) ->
     row = tx.recording(recording_id)
     tx.append(IntegrityFailure(what="device-differs", detail=detail, recording=row.uid))
     if row.state in WHOLE_HERE and not row.read_whole:
-        event = _event(
-            RecordingVanished, tx, row, why=detail, copied_bytes=row.size_bytes, size=row.size_bytes
-        )
+        event = _event(RecordingVanished, tx, row, why=detail, copied_bytes=row.size_bytes, size=row.size_bytes)
         tx.move(row, RecordingState.VANISHED, [event], on_device=False)
     else:
-        tx.append(
-            _event(RecordingAnomaly, tx, row, anomaly="changed-on-camera", detail=detail, blocks_wipe=True)
-        )
+        tx.append(_event(RecordingAnomaly, tx, row, anomaly="changed-on-camera", detail=detail, blocks_wipe=True))
         tx.update(row, on_device=False)
     new_id = tx.insert(
         "recording",
@@ -171,9 +167,7 @@ def begin_upload(tx: Transaction, recording_id: int, upload_id: str) -> Recordin
 def uploaded(tx: Transaction, recording_id: int, *, already_there: bool) -> None:
     """The store said that it holds the whole."""
     row = tx.recording(recording_id)
-    event = _event(
-        RecordingUploaded, tx, row, key=row.store_key, size=row.size_bytes, already_there=already_there
-    )
+    event = _event(RecordingUploaded, tx, row, key=row.store_key, size=row.size_bytes, already_there=already_there)
     tx.move(row, RecordingState.UPLOADED, [event], upload_id=None)
 
 
@@ -261,9 +255,7 @@ def wipe_abandoned(tx: Transaction, recording_id: int, why: str) -> None:
     tx.move(row, RecordingState.CONFIRMED, [event])
 
 
-def wipe_refused(
-    tx: Transaction, recording_id: int, reason: str, detail: str, *, record: bool = True
-) -> None:
+def wipe_refused(tx: Transaction, recording_id: int, reason: str, detail: str, *, record: bool = True) -> None:
     """The gate was not passed, and why; recorded when it is news and `record`."""
     row = tx.recording(recording_id)
     text = f"{reason}: {detail}"

@@ -45,9 +45,7 @@ def start(tx: Transaction, event: DockStarted, witness: Head | None, spooled: It
         tx.append(event)
     dockings.end_all_dockings(tx, "the daemon was started anew, so it cannot be shown that the camera stayed")
     # What only a person could mend may have been mended.
-    tx.run(
-        "UPDATE recording SET problem = NULL, problem_detail = NULL WHERE state IN ('spooled', 'uploaded')"
-    )
+    tx.run("UPDATE recording SET problem = NULL, problem_detail = NULL WHERE state IN ('spooled', 'uploaded')")
     trash = tuple(name for (name,) in tx.all("SELECT name FROM spool_trash"))
     known = set(trash)
     orphans = []

@@ -18,9 +18,7 @@ DOCKING_COLUMNS = columns(DockingRow, table="docking")
 CAMERA_COLUMNS = columns(CameraRow, table="camera")
 
 _FREE_COLUMNS = frozenset(
-    field
-    for field in RecordingRow.__slots__
-    if field not in {"id", "uid", "camera", "path", "generation", "state"}
+    field for field in RecordingRow.__slots__ if field not in {"id", "uid", "camera", "path", "generation", "state"}
 )
 
 
@@ -93,17 +91,13 @@ class Transaction:
 
     def set_meta(self, key: str, value: str) -> None:
         """Store a value in table `meta`."""
-        self.run(
-            "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", key, value
-        )
+        self.run("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", key, value)
 
     def update(self, recording: RecordingRow, **values: object) -> None:
         """Change what is known of a recording, but not its state."""
         self._update(recording, values)
 
-    def move(
-        self, recording: RecordingRow, to: RecordingState, events: Iterable[Event], **values: object
-    ) -> None:
+    def move(self, recording: RecordingRow, to: RecordingState, events: Iterable[Event], **values: object) -> None:
         """Move a recording to state `to` and record why; the only way to change a recording's state.
 
         Raises IllegalMoveError when the table of moves does not know the move, or when the row is no

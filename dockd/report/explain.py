@@ -50,9 +50,7 @@ def _on_its_way(row: RecordingRow) -> str:
             return "is on the docked camera and is being copied; it is not in the store yet."
         return "is on a camera that left before it was copied whole; dock the camera again."
     if not row.read_whole:
-        where = (
-            "is read whole once more on the camera" if row.on_device else "waits for its camera to come back"
-        )
+        where = "is read whole once more on the camera" if row.on_device else "waits for its camera to come back"
         return f"was copied in more than one docking, so before it is confirmed it {where}; it is kept here."
     if row.state is _R.SPOOLED:
         return "is whole on this dock and waits to be uploaded; it is not in the store yet."

@@ -50,9 +50,7 @@ def status_view(found: dict[str, Any]) -> Group:
     head.append(f"wiping is {found['wipe_mode']}  store {_store_text(found['store'])}\n")
     line = "  ".join(f"{name} {counts[name]}" for name in ("recordings", "in_store", "on_docked_camera"))
     head.append(line + "\n")
-    head.append(
-        f"unaccounted {counts['unaccounted']}", style="bold red" if counts["unaccounted"] else "green"
-    )
+    head.append(f"unaccounted {counts['unaccounted']}", style="bold red" if counts["unaccounted"] else "green")
     head.append(f"  sole_copy {counts['sole_copy']}  awaiting_return {counts['awaiting_return']}")
     head.append(f"  wiped {counts['wiped']}")
     parts: list[Any] = [head]

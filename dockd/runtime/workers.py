@@ -90,7 +90,7 @@ class Worker:
             self.control.started()
             try:
                 result = function()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - the caller gets it
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -116,6 +116,6 @@ class Worker:
     async def join(self, timeout_s: float) -> bool:
         """Wait for the thread to end; False when it is stuck and was left behind."""
         deadline_s = time.monotonic() + timeout_s
-        while self._thread.is_alive() and time.monotonic() < deadline_s:
+        while self._thread.is_alive() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - no event can tell
             await asyncio.sleep(0.01)
         return not self._thread.is_alive()

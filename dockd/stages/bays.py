@@ -154,9 +154,7 @@ class FolderBays:
             if bay.session.worker.control.still_s() > self.stall_timeout_s and bay.task is not None:
                 # Its thread hangs in the kernel and will not answer.
                 bay.task.cancel()
-                self._ending.add(
-                    asyncio.create_task(bay.session.end("the folder is gone; a read still hangs"))
-                )
+                self._ending.add(asyncio.create_task(bay.session.end("the folder is gone; a read still hangs")))
             self._left_behind[path] = bay.session
         self._forget(path)
 
@@ -191,9 +189,7 @@ class FolderBays:
         return all(task.done() for task in tasks) and all(session.worker.ended for session in self.sessions())
 
 
-def _tell(
-    loop: asyncio.AbstractEventLoop, function: Callable[[bytes | None], None], name: bytes | None
-) -> None:
+def _tell(loop: asyncio.AbstractEventLoop, function: Callable[[bytes | None], None], name: bytes | None) -> None:
     """Call `function` on the loop, from watchdog's thread; too late if the loop is closed by now."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, name)

@@ -56,9 +56,7 @@ class OffloadParts:
     agency: str
 
 
-def copy_recording(
-    parts: OffloadParts, camera: Camera, recording_id: int, buffer: Buffer, control: Control
-) -> Digests:
+def copy_recording(parts: OffloadParts, camera: Camera, recording_id: int, buffer: Buffer, control: Control) -> Digests:
     """Bring one recording whole and durable into the spool.
 
     Raises CameraGoneError, NotSettledError, SourceChangedError, RecordingUnreadableError, SpoolFullError,
@@ -121,9 +119,7 @@ def _same_source(camera: Camera, row: RecordingRow, opened: OpenFile) -> None:
         raise SourceChangedError(f"{os.fsdecode(row.path)!r} changed on the camera")
 
 
-def source_chunks(
-    camera: Camera, opened: OpenFile, reader: Reader, start_bytes: int = 0
-) -> Iterator[memoryview]:
+def source_chunks(camera: Camera, opened: OpenFile, reader: Reader, start_bytes: int = 0) -> Iterator[memoryview]:
     """A camera file's chunks, its read errors told apart: the camera is gone, or the file is unreadable."""
     chunks = reader.chunks(start_bytes)
     read = start_bytes
@@ -235,9 +231,7 @@ def _compare_with_disk(
     with spool_errors(), parts.spool.reading(row.spool_name, buffer) as (reader, _):
         size_bytes, found = blake3_of(reader.chunks(), control)
     if (size_bytes, found) != (digests.size_bytes, digests.blake3):
-        parts.journal.run_in_thread(
-            lambda tx: recordings.copy_again(tx, row.id, "the spool gave back other bytes")
-        )
+        parts.journal.run_in_thread(lambda tx: recordings.copy_again(tx, row.id, "the spool gave back other bytes"))
         raise SpoolCorruptError("the spool gave back other bytes than were written")
 
 

@@ -27,9 +27,7 @@ from dockd.wipe.facts import StoreCalls
 log = structlog.get_logger()
 
 
-def manifest(
-    camera: CameraRow, docking: DockingRow, rows: Sequence[RecordingRow], part: int, dock: str
-) -> bytes:
+def manifest(camera: CameraRow, docking: DockingRow, rows: Sequence[RecordingRow], part: int, dock: str) -> bytes:
     """The manifest's JSON for these recordings of a docking."""
     body: dict[str, Any] = {
         "docking": docking.name,

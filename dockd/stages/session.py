@@ -151,9 +151,7 @@ class Session:
         log.info("camera_docked", docking=docking.name)
         intents = await self.parts.journal.run(lambda tx: queries.intents(tx, camera.id))
         control = self.worker.control
-        await self.worker.run(
-            lambda: settle_intents(self.parts.journal, self.camera, intents, docking_id, control)
-        )
+        await self.worker.run(lambda: settle_intents(self.parts.journal, self.camera, intents, docking_id, control))
 
     async def _serve(self) -> None:
         while True:
@@ -273,9 +271,7 @@ class Session:
 
         self.docking = await self.parts.journal.run(compare)
 
-    def _tell_of_listing(
-        self, problems: Sequence[str], written: set[bytes], left_alone: Mapping[str, int]
-    ) -> None:
+    def _tell_of_listing(self, problems: Sequence[str], written: set[bytes], left_alone: Mapping[str, int]) -> None:
         put = self.alerts.put
         put("camera_unlistable", self.subject, "; ".join(list(problems)[:3]) or None)
         names = ", ".join(display_name(path) for path in sorted(written)[:3])
@@ -290,9 +286,7 @@ class Session:
         assert self._buffer is not None
         buffer, control = self._buffer, self.worker.control
         try:
-            digests = await self.worker.run(
-                lambda: copy_recording(self.parts, self.camera, row.id, buffer, control)
-            )
+            digests = await self.worker.run(lambda: copy_recording(self.parts, self.camera, row.id, buffer, control))
         except (NotSettledError, SourceChangedError, RecordingUnreadableError, SpoolCorruptError) as error:
             await self._one_failed(row, error)
             return

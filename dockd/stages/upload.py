@@ -38,12 +38,8 @@ def upload_recording(parts: StoreParts, recording_id: int, buffer: Buffer, contr
     assert row.store_key and row.spool_name and row.upload_id and row.blake3 and row.sha256
     control.begin("uploading", display_name(row.path), row.size_bytes)
     digests = Digests(row.size_bytes, row.blake3, row.sha256)
-    saved = parts.store.save(
-        row.store_key, parts.spool.path(row.spool_name), digests, row.upload_id, buffer, control
-    )
-    parts.journal.run_in_thread(
-        lambda tx: recordings.uploaded(tx, recording_id, already_there=saved.already_there)
-    )
+    saved = parts.store.save(row.store_key, parts.spool.path(row.spool_name), digests, row.upload_id, buffer, control)
+    parts.journal.run_in_thread(lambda tx: recordings.uploaded(tx, recording_id, already_there=saved.already_there))
     return parts.journal.run_in_thread(lambda tx: tx.recording(recording_id))
 
 

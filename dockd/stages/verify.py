@@ -29,9 +29,7 @@ def read_back(parts: StoreParts, row: RecordingRow, buffer: Buffer, control: Con
     return found
 
 
-def confirm_recording(
-    parts: StoreParts, recording_id: int, seen_s: float, buffer: Buffer, control: Control
-) -> bool:
+def confirm_recording(parts: StoreParts, recording_id: int, seen_s: float, buffer: Buffer, control: Control) -> bool:
     """Confirm one uploaded recording and remove its spool file; False if it has to be uploaded again.
 
     Raises StoreConflictError, having recorded the failure, and what the store raises.

@@ -83,9 +83,7 @@ class Wiping:
         size_bytes = 0
         after = 0
         while len(chosen) < ROUND_FILES:
-            rows = await self.journal.run(
-                partial(queries.to_wipe, docking_id=docking_id, after_id=after, limit=256)
-            )
+            rows = await self.journal.run(partial(queries.to_wipe, docking_id=docking_id, after_id=after, limit=256))
             for row in rows:
                 after = row.id
                 if self._postponed(row, now_s):

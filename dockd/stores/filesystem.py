@@ -67,9 +67,7 @@ def initialise(root: Path, randomness: Randomness) -> tuple[str, bool]:
                 raise
         store_id = randomness.token()
         try:
-            write_new_file(
-                root / STORE_SENTINEL, f"{store_id}\n".encode(), token=randomness.token(), root=root
-            )
+            write_new_file(root / STORE_SENTINEL, f"{store_id}\n".encode(), token=randomness.token(), root=root)
         except FileExistsError:
             return read_store_id(root), False
         return store_id, True
@@ -112,9 +110,7 @@ class FilesystemStore:
         if self._pinned is None:
             raise StoreUnknownError(f"{self.root} has not been made known to this dock yet")
         if found != self._pinned:
-            raise StoreUnknownError(
-                f"{self.root} is another store ({found}) than this dock's ({self._pinned})"
-            )
+            raise StoreUnknownError(f"{self.root} is another store ({found}) than this dock's ({self._pinned})")
 
     def status(self, spool: Path) -> StoreStatus:
         """What the store is, and its weaknesses for a dock whose spool lies at `spool`."""
@@ -175,9 +171,7 @@ class FilesystemStore:
             os.close(fd)
         fsync_up_to(path, self.root)
 
-    def _fill(
-        self, partial: Path, source: Path, digests: Digests, buffer: Buffer, progress: Progress
-    ) -> None:
+    def _fill(self, partial: Path, source: Path, digests: Digests, buffer: Buffer, progress: Progress) -> None:
         """Bring the hidden file to the whole content; raises SpoolCorruptError for a spool that changed."""
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         try:

@@ -120,9 +120,7 @@ class SiteFacts:
                 None if version is None else store.is_same_file(row.store_key or "", row.device, row.inode)
                 for row, version in zip(rows, versions, strict=True)
             ]
-            return _StoreFacts(
-                [weak for weak in status.weaknesses if weak not in self.accepted], versions, same
-            )
+            return _StoreFacts([weak for weak in status.weaknesses if weak not in self.accepted], versions, same)
 
         try:
             return await self.calls.run(look)

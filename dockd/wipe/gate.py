@@ -89,9 +89,7 @@ def _of_site(facts: Standing) -> Refusal | None:
     if facts.identity_clash:
         return Refusal("identity-clash", "another docked camera claims the same identity or the same folder")
     if facts.camera_refusal is not None:
-        return Refusal(
-            facts.camera_refusal, "this camera is never wiped (a folder needs a file .dockd-camera)"
-        )
+        return Refusal(facts.camera_refusal, "this camera is never wiped (a folder needs a file .dockd-camera)")
     if not facts.camera_past_cache:
         return Refusal("device-cached", "the camera's file system cannot be read past this host's memory")
     if facts.holds is None:
@@ -116,9 +114,7 @@ def _of_store(facts: Standing) -> Refusal | None:
     if facts.same_file is not False:
         return Refusal("same-file", "the camera's file and the store's copy are one and the same file")
     if facts.read_back_age_s is None or not 0 <= facts.read_back_age_s < READ_BACK_LIMIT_S:
-        return Refusal(
-            "read-back-old", "the store's copy was not read back within the last 24 h", lasting=False
-        )
+        return Refusal("read-back-old", "the store's copy was not read back within the last 24 h", lasting=False)
     return None
 
 
@@ -137,9 +133,7 @@ def refusal(standing: Standing, device: Device) -> Refusal | None:
         row.device,
         row.inode,
     ):
-        return Refusal(
-            "device-changed", "its file on the camera is another one than was recorded", lasting=False
-        )
+        return Refusal("device-changed", "its file on the camera is another one than was recorded", lasting=False)
     if not device.past_cache:
         return Refusal("device-cached", "its file could not be read past this host's memory")
     if not device.lease_intact:

@@ -105,12 +105,8 @@ def mirror_holds(tx: Transaction, stored: StoredHolds) -> None:
             blake3=hold.blake3,
             json=hold.model_dump_json(),
         )
-        subject = (
-            display_name(bytes.fromhex(hold.camera_hex)) if hold.scope == "camera" else str(hold.recording)
-        )
-        tx.append(
-            HoldAdded(hold=hold.hold, scope=hold.scope, subject=subject, reason=hold.reason, by=hold.by)
-        )
+        subject = display_name(bytes.fromhex(hold.camera_hex)) if hold.scope == "camera" else str(hold.recording)
+        tx.append(HoldAdded(hold=hold.hold, scope=hold.scope, subject=subject, reason=hold.reason, by=hold.by))
     for lift in stored.lifted:
         if lift.hold in known:
             tx.run("DELETE FROM hold WHERE name = ?", lift.hold)

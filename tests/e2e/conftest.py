@@ -30,9 +30,7 @@ def mounts(tmp_path: Path) -> Iterator[Mounts]:
 
 # Depends on `mounts`, so that the daemons are gone before the disks are.
 @pytest.fixture
-def make_dock(
-    tmp_path: Path, mounts: Mounts, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., Dock]]:
+def make_dock(tmp_path: Path, mounts: Mounts, request: pytest.FixtureRequest) -> Iterator[Callable[..., Dock]]:
     docks: list[Dock] = []
 
     def make(**settings: Any) -> Dock:

@@ -110,9 +110,7 @@ class Dock:
 
     def run(self, *arguments: str, codes: Sequence[int] = (0,)) -> subprocess.CompletedProcess[bytes]:
         """Run a command of dockd and insist on its exit code."""
-        done = subprocess.run(
-            self.command(*arguments), cwd=self.root, capture_output=True, timeout=300, check=False
-        )
+        done = subprocess.run(self.command(*arguments), cwd=self.root, capture_output=True, timeout=300, check=False)
         if done.returncode not in codes:
             output = (done.stdout + done.stderr).decode(errors="replace")
             pytest.fail(f"dockd {' '.join(arguments)} gave {done.returncode}, not {codes}:\n{output}")
@@ -143,9 +141,7 @@ class Dock:
         return [record for record in map(json.loads, self.custody()) if record["event"] == name]
 
     def hold(self, serial: str, *, codes: Sequence[int] = (0,)) -> subprocess.CompletedProcess[bytes]:
-        return self.run(
-            "hold", "add", "--camera", serial, "--reason", "case 1", "--by", "a clerk", codes=codes
-        )
+        return self.run("hold", "add", "--camera", serial, "--reason", "case 1", "--by", "a clerk", codes=codes)
 
     def hold_names(self) -> list[str]:
         """The holds in force, by the files in the store."""

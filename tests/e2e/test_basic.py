@@ -68,9 +68,7 @@ def test_a_docking_manifest_is_published_when_the_camera_has_left(dock):
     dock.finish()
     dock.cameras.undock("CAM1")
     dock.until(lambda: dock.manifests("CAM1"), "a docking manifest")
-    entries = {
-        entry["path"]: entry for manifest in dock.manifests("CAM1") for entry in manifest["recordings"]
-    }
+    entries = {entry["path"]: entry for manifest in dock.manifests("CAM1") for entry in manifest["recordings"]}
     assert set(entries) == {path.decode() for path in FILES}
     for planted in dock.cameras.recordings():
         entry = entries[planted.path.decode()]

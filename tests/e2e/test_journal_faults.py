@@ -78,9 +78,7 @@ def rewritten(path: Path) -> None:
     """A sound database in which somebody changed the past."""
     with sqlite3.connect(path) as journal:
         journal.execute("DROP TRIGGER record_unchanged")
-        seq, line = journal.execute(
-            "SELECT seq, line FROM record ORDER BY seq DESC LIMIT 1 OFFSET 3"
-        ).fetchone()
+        seq, line = journal.execute("SELECT seq, line FROM record ORDER BY seq DESC LIMIT 1 OFFSET 3").fetchone()
         record = json.loads(line) | {"dock": "another"}
         line = json.dumps(record, sort_keys=True, separators=(",", ":"))
         journal.execute("UPDATE record SET line = ? WHERE seq = ?", (line, seq))
@@ -105,17 +103,17 @@ def test_an_empty_file_in_the_place_of_the_journal_loses_nothing(make_dock):
     dock.judge()
 
 
-def test_a_journal_restored_from_a_backup_wipes_nothing_until_it_is_acknowledged(make_dock, tmp_path):
+def test_a_journal_restored_from_a_backup_wipes_nothing_until_it_is_acknowledged(make_dock):
     dock = worked_a_while(make_dock)
-    backup = tmp_path / "yesterday"
-    shutil.copytree(dock.state, backup)
+    yesterday = (dock.state / "journal.db").read_bytes()
     dock.start()
     dock.cameras.add("CAM2", FILES)
     dock.cameras.plant("CAM1", b"c.mp4", MIB)
     dock.finish()
     assert dock.term() == 0
-    shutil.rmtree(dock.state)
-    shutil.copytree(backup, dock.state)
+    for path in dock.state.glob("journal.db*"):
+        path.unlink()
+    (dock.state / "journal.db").write_bytes(yesterday)
     dock.chain_whole = False
     dock.cameras.add("CAM3", FILES)
     dock.start()
@@ -124,7 +122,9 @@ def test_a_journal_restored_from_a_backup_wipes_nothing_until_it_is_acknowledged
     dock.wait_idle()
     assert dock.cameras.to_wipe()[0] == len(FILES), "nothing was wiped"
     dock.judge(finished=True)
+    assert dock.term() == 0
     dock.run("custody", "acknowledge", "--by", "a clerk")
+    dock.start()
     dock.wait(lambda status: dock.cameras.to_wipe()[0] == 0, "the camera is emptied")
     dock.wait_no_alert("journal_rolled_back")
     dock.judge()
@@ -178,7 +178,4 @@ def test_a_clock_that_jumps_by_a_day_changes_nothing(make_dock, tmp_path, step_s
     dock.configure(grace="0s")
     dock.start(environment=clock.environment)
     dock.finish()
-    for serial in ("CAM1", "CAM2"):
-        folder = dock.store / "calgary" / "dockings" / serial
-        assert len([path.name for path in folder.glob("[!.]*.json")]) >= 1
     assert not alerts(dock.status(), "unaccounted")

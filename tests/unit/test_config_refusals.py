@@ -30,10 +30,7 @@ ADDED = {
     ),
     "python's name of a key": (
         "[spool]\nmin_free_bytes = 1",
-        (
-            "9: spool.min_free_bytes: found an unknown key; expected one of min_free; "
-            "did you mean spool.min_free?"
-        ),
+        ("9: spool.min_free_bytes: found an unknown key; expected one of min_free; did you mean spool.min_free?"),
     ),
     "odd key": (
         '[wipe]\n"a \\u001b b" = 1',
@@ -165,10 +162,7 @@ ADDED = {
     ),
     "match as a number": (
         '[[camera]]\nmatch = { vendor = "46f4", product = 1 }',
-        (
-            '9: camera[0].match.product: found 1; expected 4 hex digits in quotes such as "46f4"; '
-            'did you mean "0001"?'
-        ),
+        ('9: camera[0].match.product: found 1; expected 4 hex digits in quotes such as "46f4"; did you mean "0001"?'),
     ),
     "match too long": (
         '[[camera]]\nmatch = { vendor = "46f45", product = "0001" }',
@@ -183,10 +177,7 @@ ADDED = {
     ),
     "camera's serial": (
         '[[camera]]\nmatch = { vendor = "46f4", product = "0001" }\nserial = "file-system"',
-        (
-            '10: camera[0].serial: found "file-system"; expected "usb" or "filesystem"; '
-            'did you mean "filesystem"?'
-        ),
+        ('10: camera[0].serial: found "file-system"; expected "usb" or "filesystem"; did you mean "filesystem"?'),
     ),
 }
 

@@ -214,8 +214,7 @@ def test_the_program_tells_by_its_exit_code(sound, tmp_path):
             {"serial": CAMERA.hex(), "folder": str(sound.folder), "docked": True, "marker": True},
         ],
         "planted": [
-            {"camera": p.camera.hex(), "path": p.path.hex(), **vars(p.content), "flags": []}
-            for p in world.planted
+            {"camera": p.camera.hex(), "path": p.path.hex(), **vars(p.content), "flags": []} for p in world.planted
         ],
         "status": world.status,
         "custody": world.custody,
