@@ -131,7 +131,7 @@ class Daemon:
         self.seen = SeenTime(self.journal, base_s, self.clock.monotonic_s())
         self.budget = SpaceBudget(self.paths.spool, config.spool.min_free_bytes)
         parts = StoreParts(self.journal, self.spool, store, self._random)
-        self.lane = StoreLane(parts, self.alerts, self.seen_s, lambda row: self._stored())
+        self.lane = StoreLane(parts, self.alerts, self.seen_s, self._stored)
         self.calls = StoreCalls(store)
         self.keeper = StoreKeeper(
             self.journal, self.calls, self.lane, self.alerts, self.paths.spool, accepted_weaknesses(config)

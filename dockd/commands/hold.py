@@ -18,7 +18,7 @@ from dockd.runtime.clock import SystemClock
 from dockd.runtime.randomness import SystemRandomness
 from dockd.wipe.holds import Hold, Lift, publish_hold, publish_lift, read_holds
 
-_TOO_LATE = "state IN ('wiped', 'wipe_intent')"
+_TOO_LATE = "state IN ('wiped', 'wipe_intent') AND camera IN (SELECT id FROM camera WHERE serial = ?1)"
 
 
 def add(config_path: Path, *, camera: str | None, recording: str | None, reason: str, by: str) -> int:
@@ -84,10 +84,9 @@ def _recording(config: Config, recording: str) -> tuple[RecordingRow, CameraRow]
 
 def _too_late(tx: Transaction, hold: Hold) -> list[RecordingRow]:
     serial = bytes.fromhex(hold.camera_hex)
-    of_camera = _TOO_LATE + " AND camera IN (SELECT id FROM camera WHERE serial = ?1)"
     if hold.scope == "camera":
-        return tx.recordings(of_camera, serial)
-    return tx.recordings(f"{of_camera} AND (uid = ?2 OR blake3 = ?3)", serial, hold.recording, hold.blake3)
+        return tx.recordings(_TOO_LATE, serial)
+    return tx.recordings(_TOO_LATE + " AND (uid = ?2 OR blake3 = ?3)", serial, hold.recording, hold.blake3)
 
 
 def _subject(hold: Hold) -> str:

@@ -54,7 +54,7 @@ class StoreLane:
     parts: StoreParts
     alerts: AlertBoard
     seen_s: Callable[[], float]
-    on_confirmed: Callable[[RecordingRow], None]
+    on_progress: Callable[[], None]
     workers: list[Worker] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _resume: asyncio.Event = field(default_factory=asyncio.Event)
@@ -137,7 +137,7 @@ class StoreLane:
         row = await self.parts.journal.run(lambda tx: tx.recording(recording_id))
         fault = None if row.store_fault is None else f"{row.store_key} is {row.store_fault}"
         self.alerts.put("store_fault", row.uid, fault)
-        self.on_confirmed(row)
+        self.on_progress()
 
     def _upload_and_confirm(self, worker: Worker, recording_id: int, buffer: Buffer) -> None:
         row = self.parts.journal.run_in_thread(lambda tx: tx.recording(recording_id))
@@ -155,7 +155,7 @@ class StoreLane:
         elif isinstance(error, SpoolCorruptError):
             self.alerts.put("spool_corrupt", row.uid, f"{name}: {error.message}")
             if await worker.run(lambda: spool_copy_lost(self.parts, recording_id, error)):
-                self.on_confirmed(row)
+                self.on_progress()
         else:
             await self._wait_out(error)
 

@@ -296,15 +296,15 @@ class Dock:
 
     # --- looking -------------------------------------------------------------------------------------
 
-    def bay(self, serial: Name, status: Status | None = None) -> dict[str, Any]:
-        """A camera's bay in the status."""
-        status = status or self.status()
+    def find_bay(self, serial: Name, status: Status) -> dict[str, Any]:
+        """A camera's bay in the status; empty if there is none."""
         name = f"folder-{part_of_key(as_bytes(serial))}"
-        found = [bay for bay in status["bays"] if bay["bay"] == name]
-        if not found:
-            self.fail(f"there is no bay {name}", status)
-        bay: dict[str, Any] = found[0]
-        return bay
+        return next((bay for bay in status["bays"] if bay["bay"] == name), {})
+
+    def bay(self, serial: Name, status: Status | None = None) -> dict[str, Any]:
+        """A camera's bay in the status, which has to be there."""
+        status = status or self.status()
+        return self.find_bay(serial, status) or self.fail(f"there is no bay of {serial!r}", status)
 
     def objects(self, serial: Name | None = None) -> list[Path]:
         """The visible recordings in the store, of one camera or of all."""

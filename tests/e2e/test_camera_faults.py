@@ -122,7 +122,8 @@ def test_a_camera_whose_reads_hang_stops_nobody_else(make_dock, mask):
         dock.wait_alert("camera_stalled")
         for number in range(3):
             dock.cameras.add(f"GOOD{number}", {b"a.mp4": 8 * MIB, b"b.mp4": 4000})
-        dock.wait(lambda s: all(dock.bay(f"GOOD{n}", s)["recordings_wiped"] == 2 for n in range(3)), "others")
+        bays = ("GOOD0", "GOOD1", "GOOD2")
+        dock.wait(lambda s: all(dock.find_bay(name, s).get("recordings_wiped") == 2 for name in bays), "others")
         bay = dock.bay("BAD")
         assert (bay["state"], bay["safe_to_take"]) == ("attention", False)
         assert bay["reason"]
