@@ -29,7 +29,6 @@ from dockd.errors import (
 )
 from dockd.identity import display_name
 from dockd.journal import queries
-from dockd.journal.rows import RecordingRow
 from dockd.lifecycle import RecordingState
 from dockd.runtime.workers import Worker
 from dockd.stages.upload import StoreParts, spool_copy_lost, upload_recording
