@@ -245,9 +245,9 @@ class Daemon:
             return None
         return max(0.0, self._grace_s - (self.seen_s() - row.confirmed_seen_s))
 
-    def _stored(self) -> None:
+    def _stored(self, camera_id: int) -> None:
         if self.bays is not None:
-            self.bays.poke_all()
+            self.bays.stored(camera_id)
         self.status_file.poke()
 
     def _alert_changed(self, code: str, what: str, stands: bool) -> None:

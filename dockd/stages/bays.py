@@ -90,6 +90,12 @@ class FolderBays:
         for session in self.sessions():
             session.poke(look=look)
 
+    def stored(self, camera_id: int) -> None:
+        """A recording of this camera went a step further in the store; there may be more room in the spool."""
+        for session in self.sessions():
+            if session.waiting_for is not None or (session.docking is not None and session.docking.camera == camera_id):
+                session.poke(look=False)
+
     def _reconcile(self, found: dict[bytes, tuple[int, int]]) -> None:
         idents = list(found.values())
         self._clashing = {path for path, ident in found.items() if idents.count(ident) > 1}

@@ -53,22 +53,25 @@ class StoreLane:
     parts: StoreParts
     alerts: AlertBoard
     seen_s: Callable[[], float]
-    on_progress: Callable[[], None]
+    on_progress: Callable[[int], None]
     workers: list[Worker] = field(default_factory=list)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _pokes: int = 0
     _resume: asyncio.Event = field(default_factory=asyncio.Event)
-    _in_hand: dict[int, int] = field(default_factory=dict)
+    _in_hand: dict[int, tuple[int, str | None]] = field(default_factory=dict)
     _again: dict[int, int] = field(default_factory=dict)
     _pause_s: float = 0.0
     trouble: str | None = None
 
     def poke(self) -> None:
         """There may be work."""
+        self._pokes += 1
         self._wake.set()
+        self._wake = asyncio.Event()
 
     def busy_with(self, camera_id: int) -> bool:
         """Whether a recording of this camera is being uploaded or read back."""
-        return camera_id in self._in_hand.values() or camera_id in self._again.values()
+        return any(camera_id == camera for camera, _ in self._in_hand.values()) or camera_id in self._again.values()
 
     def freshen(self, recording_id: int, camera_id: int) -> None:
         """Read a confirmed recording back once more: its last read-back is too old to wipe on."""
@@ -86,34 +89,37 @@ class StoreLane:
     async def _serve(self, worker: Worker) -> None:
         buffer = await worker.run(Buffer)
         while not worker.control.stopping:
+            seen = self._pokes
             work = await self._next()
             if work is None:
-                await self._sleep()
+                await self._sleep(seen)
                 continue
-            recording_id, camera_id, again = work
-            self._in_hand[recording_id] = camera_id
+            recording_id, content, again = work
+            self._in_hand[recording_id] = content
             try:
                 await self._work(worker, recording_id, buffer, again=again)
             finally:
                 self._in_hand.pop(recording_id, None)
 
-    async def _sleep(self) -> None:
-        self._wake.clear()
-        try:
-            async with asyncio.timeout(IDLE_LOOK_S):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+    async def _sleep(self, seen: int) -> None:
+        """Until there was a poke since `seen`: one that came while this lane was looking counts too."""
+        if self._pokes == seen:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(IDLE_LOOK_S):
+                    await self._wake.wait()
 
-    async def _next(self) -> tuple[int, int, bool] | None:
-        """The next recording: uploads and confirmations first, then read-backs that the gate waits for."""
+    async def _next(self) -> tuple[int, tuple[int, str | None], bool] | None:
+        """The next recording: uploads and confirmations first, then read-backs that the gate waits for.
+
+        The same content of the same camera is never in hand twice: it is stored once.
+        """
         for row in await self.parts.journal.run(queries.to_store):
-            if row.id not in self._in_hand:
-                return row.id, row.camera, False
+            if row.id not in self._in_hand and (row.camera, row.blake3) not in self._in_hand.values():
+                return row.id, (row.camera, row.blake3), False
         for recording_id in list(self._again):
             if recording_id not in self._in_hand:
                 camera_id = self._again.pop(recording_id)
-                return recording_id, camera_id, True
+                return recording_id, (camera_id, None), True
         return None
 
     async def _work(self, worker: Worker, recording_id: int, buffer: Buffer, *, again: bool) -> None:
@@ -127,7 +133,7 @@ class StoreLane:
         except STORE_TROUBLE as error:
             await self._wait_out(error)
             if again:
-                self._again[recording_id] = self._in_hand[recording_id]
+                self._again[recording_id] = self._in_hand[recording_id][0]
             return
         except (StoreConflictError, SpoolCorruptError, SpoolFullError) as error:
             await self._one_failed(worker, recording_id, error)
@@ -136,7 +142,7 @@ class StoreLane:
         row = await self.parts.journal.run(lambda tx: tx.recording(recording_id))
         fault = None if row.store_fault is None else f"{row.store_key} is {row.store_fault}"
         self.alerts.put("store_fault", row.uid, fault)
-        self.on_progress()
+        self.on_progress(row.camera)
 
     def _upload_and_confirm(self, worker: Worker, recording_id: int, buffer: Buffer) -> None:
         row = self.parts.journal.run_in_thread(lambda tx: tx.recording(recording_id))
@@ -154,7 +160,7 @@ class StoreLane:
         elif isinstance(error, SpoolCorruptError):
             self.alerts.put("spool_corrupt", row.uid, f"{name}: {error.message}")
             if await worker.run(lambda: spool_copy_lost(self.parts, recording_id, error)):
-                self.on_progress()
+                self.on_progress(row.camera)
         else:
             await self._wait_out(error)
 

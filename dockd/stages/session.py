@@ -46,6 +46,7 @@ log = structlog.get_logger()
 
 NOTE_BATCH: Final = 200
 SHORT_PAUSE_S: Final = 2.0
+COALESCE_S: Final = 0.02
 PROBLEM_PAUSE_S: Final = 60.0
 
 
@@ -156,6 +157,8 @@ class Session:
     async def _serve(self) -> None:
         while True:
             self.worker.control.check()
+            # Cleared before looking: whatever comes up from now on is looked at in the next round.
+            self._wake.clear()
             try:
                 if not await self._step():
                     await self._wait()
@@ -167,6 +170,7 @@ class Session:
                 # A defect, or a condition nobody thought of: this bay pauses, the others go on.
                 log.exception("internal_error", error=str(error))
                 self.alerts.put("internal_error", self.subject, f"{self.name}: {error}")
+                self._wake.clear()
                 await self._pause(PROBLEM_PAUSE_S / 2)
 
     def _now_s(self) -> float:
@@ -212,12 +216,13 @@ class Session:
         await self._pause(max(0.05, min(times) - self._now_s()))
 
     async def _pause(self, pause_s: float) -> None:
-        self._wake.clear()
         if self.worker.control.stopping:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._wake.wait()
+                # Confirmations come in crowds; one round serves many.
+                await asyncio.sleep(COALESCE_S)
         if self.moving:
             self._look_due = True
 

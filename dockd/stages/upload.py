@@ -37,10 +37,22 @@ def upload_recording(parts: StoreParts, recording_id: int, buffer: Buffer, contr
     row = parts.journal.run_in_thread(lambda tx: recordings.begin_upload(tx, recording_id, token))
     assert row.store_key and row.spool_name and row.upload_id and row.blake3 and row.sha256
     control.begin("uploading", display_name(row.path), row.size_bytes)
+    row = _same_content(parts, row)
+    assert row.store_key and row.spool_name and row.upload_id and row.blake3 and row.sha256
     digests = Digests(row.size_bytes, row.blake3, row.sha256)
     saved = parts.store.save(row.store_key, parts.spool.path(row.spool_name), digests, row.upload_id, buffer, control)
     parts.journal.run_in_thread(lambda tx: recordings.uploaded(tx, recording_id, already_there=saved.already_there))
     return parts.journal.run_in_thread(lambda tx: tx.recording(recording_id))
+
+
+def _same_content(parts: StoreParts, row: RecordingRow) -> RecordingRow:
+    """If the camera's folder holds the same bytes already, under another suffix, use that key."""
+    folder = (row.store_key or "").rpartition("/")[0]
+    found = parts.store.find_content(folder, row.blake3 or "")
+    if found is None or found == row.store_key:
+        return row
+    parts.journal.run_in_thread(lambda tx: tx.update(row, store_key=found))
+    return parts.journal.run_in_thread(lambda tx: tx.recording(row.id))
 
 
 def spool_copy_lost(parts: StoreParts, recording_id: int, error: SpoolCorruptError) -> bool:

@@ -53,6 +53,9 @@ class EvidenceStore(Protocol):
     def status(self, spool: Path) -> StoreStatus:
         """What the store is, and its weaknesses for a dock whose spool lies at `spool`."""
 
+    def find_content(self, folder: str, blake3: str) -> str | None:
+        """The key below `folder` under which content of this digest lies already, whatever its suffix, or None."""
+
     def save(
         self, key: str, source: Path, digests: Digests, upload_id: str, buffer: Buffer, progress: Progress
     ) -> Saved:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,7 @@ from dockd.stores.base import Saved, StoreStatus
 _STORE_ID = re.compile(r"[0-9a-f]{32}\Z")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _SMALL_LIMIT_BYTES = 64 * 1024 * 1024
+_LISTING_S = 60.0
 _FLUSH_BYTES = 64 * UNIT_BYTES
 
 
@@ -94,6 +97,8 @@ class FilesystemStore:
     def __init__(self, root: Path, randomness: Randomness | None = None) -> None:
         self.root = root
         self._pinned: str | None = None
+        self._names: dict[str, tuple[float, dict[str, str]]] = {}
+        self._names_lock = threading.Lock()
         self._randomness = randomness if randomness is not None else SystemRandomness()
 
     def identify(self) -> str:
@@ -135,6 +140,31 @@ class FilesystemStore:
             raise ValueError(f"{upload_id!r} is no upload id")
         return path.with_name(f".{upload_id}.partial")
 
+    def find_content(self, folder: str, blake3: str) -> str | None:
+        """The key of an object in `folder` whose name begins with the digest, or None.
+
+        A folder is listed once a minute at most, and what is saved from here is added: thousands of files
+        cost one listing. Another dock's object of these minutes is met under its key, if the suffix is the same.
+        """
+        self.check()
+        with _store_errors(folder), self._names_lock:
+            known = self._names.get(folder)
+            if known is None or time.monotonic() - known[0] > _LISTING_S:
+                try:
+                    names = os.listdir(self._path(folder))
+                except FileNotFoundError:
+                    names = []
+                found = {name.partition(".")[0]: name for name in names if not name.startswith(".")}
+                known = self._names[folder] = (time.monotonic(), found)
+            name = known[1].get(blake3)
+            return None if name is None else f"{folder}/{name}"
+
+    def _remember(self, key: str) -> None:
+        folder, _, name = key.rpartition("/")
+        with self._names_lock:
+            if folder in self._names:
+                self._names[folder][1][name.partition(".")[0]] = name
+
     # --- recordings ----------------------------------------------------------------------------------
 
     def save(
@@ -160,6 +190,7 @@ class FilesystemStore:
                 self._settle(path)
                 return Saved(already_there=True)
             fsync_up_to(path, self.root)
+            self._remember(key)
             return Saved(already_there=False)
 
     def _settle(self, path: Path) -> None:
