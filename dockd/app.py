@@ -278,6 +278,9 @@ class Daemon:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             await self.journal.run(lambda tx: record_audit(tx, found))
+        except DockdError as error:
+            log.warning("audit_report_waits", error=error.message)
+            return
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.error("audit_report_unreadable", error=str(error), hint="Run the audit again.")
         path.unlink(missing_ok=True)

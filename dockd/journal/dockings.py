@@ -68,6 +68,11 @@ def begin_docking(
         else tx.insert("camera", vendor=identity.vendor, product=identity.product, serial=identity.serial)
     )
     camera = tx.camera(camera_id)
+    # One stay at a time: an end that could not be recorded (a full disk) is recorded now.
+    for (open_id,) in tx.all(
+        "SELECT id FROM docking WHERE camera = ? AND state IN ('identifying', 'active')", camera_id
+    ):
+        end_docking(tx, open_id, "it was docked anew")
     last = tx.one("SELECT id, name FROM docking ORDER BY id DESC LIMIT 1")
     now = tx.clock.now()
     number = 1 if last is None else last[0] + 1

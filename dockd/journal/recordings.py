@@ -51,11 +51,10 @@ def _event(kind: type[OfRecording], tx: Transaction, row: RecordingRow, **values
 def begin_copy(tx: Transaction, recording_id: int, spool_name: str) -> tuple[RecordingRow, list[LedgerMark]]:
     """Give the recording a spool file, if it has none yet; the row, and how far an earlier copy came."""
     row = tx.recording(recording_id)
-    if row.spool_name is None:
-        tx.update(row, spool_name=spool_name, begun_docking=row.docking)
-        row = tx.recording(recording_id)
     marks = tx.all("SELECT end_bytes, blake3 FROM ledger WHERE recording = ? ORDER BY end_bytes", row.id)
-    return row, [LedgerMark(*mark) for mark in marks]
+    if not marks:
+        tx.update(row, spool_name=row.spool_name or spool_name, begun_docking=row.docking)
+    return tx.recording(recording_id), [LedgerMark(*mark) for mark in marks]
 
 
 def add_marks(tx: Transaction, recording_id: int, marks: Sequence[LedgerMark]) -> None:
@@ -154,6 +153,14 @@ def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) ->
     tx.run("INSERT INTO seen (docking, recording) VALUES (?, ?)", row.docking, new_id)
     new = tx.recording(new_id)
     tx.append(_event(RecordingFound, tx, new, size=new.size_bytes, mtime=f"{new.mtime_ns} ns", again=False))
+
+
+def spool_lost(tx: Transaction, recording_id: int, why: str) -> None:
+    """The only copy, in the spool, is not what was written there: the recording is unaccounted for."""
+    row = tx.recording(recording_id)
+    event = _event(RecordingVanished, tx, row, why=why, copied_bytes=0, size=row.size_bytes)
+    tx.append(IntegrityFailure(what="spool-lost", detail=why, recording=row.uid))
+    tx.move(row, RecordingState.VANISHED, [event], upload_id=None)
 
 
 def begin_upload(tx: Transaction, recording_id: int, upload_id: str) -> RecordingRow:

@@ -55,6 +55,8 @@ class LiveReport:
         counts = await self.journal.run(queries.counts)
         for code, what in count_alerts(counts).items():
             self.alerts.put(code, "dock", what)
+        waiting = [session.waiting_for for session in self._sessions() if session.waiting_for is not None]
+        self.alerts.put("spool_full", "dock", waiting[0] if waiting else None)
         limit_s = self.stall_timeout_s
         stuck = [worker for worker in self.lane.workers if worker.control.still_s() > limit_s]
         names = ", ".join(worker.control.subject or worker.name for worker in stuck)

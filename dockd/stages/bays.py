@@ -143,6 +143,9 @@ class FolderBays:
         assert session is not None
         try:
             await session.run()
+        except Exception as error:
+            # A journal that failed ends the daemon by itself; anything else is tried anew with the camera.
+            log.exception("session_failed", camera=session.name, error=str(error))
         finally:
             pause_s = REFUSED_RETRY_S if session.refused else RETRY_S
             bay.retry_at_s = asyncio.get_running_loop().time() + pause_s

@@ -19,6 +19,7 @@ from dockd.alerts import AlertBoard
 from dockd.direct_io import Buffer
 from dockd.errors import (
     DockdError,
+    JournalDamagedError,
     SpoolCorruptError,
     SpoolFullError,
     StoppedError,
@@ -40,6 +41,7 @@ log = structlog.get_logger()
 LANES: Final = 2
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
+FAILED_PAUSE_S: Final = 5.0
 IDLE_LOOK_S: Final = 30.0
 """Nothing should wait for this: work is announced. It is the net below that."""
 
@@ -135,8 +137,13 @@ class StoreLane:
             if again:
                 self._again[recording_id] = self._in_hand[recording_id][0]
             return
-        except (StoreConflictError, SpoolCorruptError, SpoolFullError) as error:
+        except (StoreConflictError, SpoolCorruptError) as error:
             await self._one_failed(worker, recording_id, error)
+            return
+        except JournalDamagedError:
+            raise
+        except (DockdError, OSError, ValueError, AssertionError, RuntimeError) as error:
+            await self._failed_otherwise(error)
             return
         self._clear_trouble()
         row = await self.parts.journal.run(lambda tx: tx.recording(recording_id))
@@ -161,8 +168,13 @@ class StoreLane:
             self.alerts.put("spool_corrupt", row.uid, f"{name}: {error.message}")
             if await worker.run(lambda: spool_copy_lost(self.parts, recording_id, error)):
                 self.on_progress(row.camera)
-        else:
-            await self._wait_out(error)
+
+    async def _failed_otherwise(self, error: Exception) -> None:
+        """No room for the journal, or a defect: nothing was claimed; pause, and try again."""
+        if not isinstance(error, SpoolFullError):
+            log.error("internal_error", error=str(error), exc_info=error)
+            self.alerts.put("internal_error", "store", str(error))
+        await asyncio.sleep(FAILED_PAUSE_S)
 
     async def _wait_out(self, error: DockdError) -> None:
         """A store in trouble: raise the alert that names it, and pause."""
@@ -189,6 +201,7 @@ class StoreLane:
         self._resume.set()
 
     def _clear_trouble(self) -> None:
+        self.alerts.put("internal_error", "store", None)
         self._pause_s = 0.0
         if self.trouble is not None:
             log.info("store_works_again")

@@ -72,7 +72,6 @@ class Session:
     wiping: Wiping
     docking: DockingRow | None = None
     phase: str = "identifying"
-    waiting_for: str | None = None
     attention: str | None = None
     refused: bool = False
     moving: set[bytes] = field(default_factory=set)
@@ -82,6 +81,7 @@ class Session:
     _look_due: bool = True
     _last_look_s: float = 0.0
     _last_shape: object = None
+    _no_room: dict[int, str] = field(default_factory=dict)
     _not_before_s: dict[int, float] = field(default_factory=dict)
     _problems: dict[int, float] = field(default_factory=dict)
     _buffer: Buffer | None = None
@@ -93,6 +93,11 @@ class Session:
     def name(self) -> str:
         """The camera's serial, for people."""
         return display_name(self.camera.identity.serial)
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What intake waits for: room in the spool for recordings that do not fit in now."""
+        return next(iter(self._no_room.values()), None)
 
     @property
     def idle(self) -> bool:
@@ -144,15 +149,19 @@ class Session:
         await self.worker.run(self.camera.attach)
         identity, bay, block = self.camera.identity, self.camera.bay, self.camera.write_block
         name = self.settings.dock_name
-        camera, docking = await self.parts.journal.run(
+        _, docking = await self.parts.journal.run(
             lambda tx: dockings.begin_docking(tx, identity, bay=bay, write_block=block, dock_name=name)
         )
         self.docking = docking
-        docking_id = docking.id
         log.info("camera_docked", docking=docking.name)
-        intents = await self.parts.journal.run(lambda tx: queries.intents(tx, camera.id))
-        control = self.worker.control
-        await self.worker.run(lambda: settle_intents(self.parts.journal, self.camera, intents, docking_id, control))
+
+    async def _settle_intents(self) -> None:
+        """Wipes that a crash, a pulled camera or a full disk interrupted: look, and correct the journal."""
+        assert self.docking is not None
+        docking, control = self.docking, self.worker.control
+        rows = await self.parts.journal.run(lambda tx: queries.intents(tx, docking.camera))
+        if rows:
+            await self.worker.run(lambda: settle_intents(self.parts.journal, self.camera, rows, docking.id, control))
 
     async def _serve(self) -> None:
         while True:
@@ -165,7 +174,9 @@ class Session:
             except (CameraGoneError, StoppedError, NotDisjointError, JournalDamagedError):
                 raise
             except SpoolFullError as error:
-                await self._spool_full(error)
+                # Not even the journal has room: nothing can be claimed, so nothing is done for a while.
+                self._no_room[0] = error.message
+                await self._pause(SHORT_PAUSE_S)
             except (DockdError, OSError, ValueError, AssertionError, RuntimeError) as error:
                 # A defect, or a condition nobody thought of: this bay pauses, the others go on.
                 log.exception("internal_error", error=str(error))
@@ -180,12 +191,15 @@ class Session:
         """Do the next piece of work; False if there is none."""
         if self._look_due or self._now_s() - self._last_look_s >= self.settings.rescan_s:
             await self._look()
+        await self._settle_intents()
         await self._retry_problems()
         assert self.docking is not None
         docking_id = self.docking.id
         journal = self.parts.journal
         held_back = 64 + len(self._not_before_s)
-        for row in await journal.run(lambda tx: queries.to_copy(tx, docking_id, held_back)):
+        waiting = await journal.run(lambda tx: queries.to_copy(tx, docking_id, held_back))
+        self._no_room = {row.id: self._no_room[row.id] for row in waiting if row.id in self._no_room}
+        for row in waiting:
             if self._due(row):
                 await self._copy(row)
                 return True
@@ -292,7 +306,13 @@ class Session:
         buffer, control = self._buffer, self.worker.control
         try:
             digests = await self.worker.run(lambda: copy_recording(self.parts, self.camera, row.id, buffer, control))
-        except (NotSettledError, SourceChangedError, RecordingUnreadableError, SpoolCorruptError) as error:
+        except (
+            NotSettledError,
+            SourceChangedError,
+            RecordingUnreadableError,
+            SpoolCorruptError,
+            SpoolFullError,
+        ) as error:
             await self._one_failed(row, error)
             return
         self._worked(row)
@@ -317,18 +337,22 @@ class Session:
 
     def _worked(self, row: RecordingRow) -> None:
         self._not_before_s.pop(row.id, None)
-        self.waiting_for = None
-        self.alerts.put("spool_full", "dock", None)
+        self._no_room.pop(row.id, None)
         self.alerts.put("internal_error", self.subject, None)
         self.alerts.put("recording_unreadable", row.uid, None)
 
     async def _one_failed(self, row: RecordingRow, error: DockdError) -> None:
         name = display_name(row.path)
-        log.warning("recording_waits", recording=row.uid, path=name, error=error.message, hint=error.hint)
+        if row.id not in self._no_room:
+            log.warning("recording_waits", recording=row.uid, path=name, error=error.message, hint=error.hint)
+        self._no_room.pop(row.id, None)
         self._not_before_s[row.id] = self._now_s() + SHORT_PAUSE_S
         if isinstance(error, NotSettledError | SourceChangedError):
             self._inventory.forget(row.path)
             self._look_due = True
+        elif isinstance(error, SpoolFullError):
+            # Others may fit in; this one is tried again and again.
+            self._no_room[row.id] = error.message
         elif isinstance(error, SpoolCorruptError):
             self.alerts.put("spool_corrupt", row.uid, f"{name}: {error.message}")
         else:
@@ -342,13 +366,6 @@ class Session:
         for recording_id in [key for key, at_s in self._problems.items() if at_s <= self._now_s()]:
             del self._problems[recording_id]
             await self.parts.journal.run(partial(recordings.problem_over, recording_id=recording_id))
-
-    async def _spool_full(self, error: SpoolFullError) -> None:
-        if self.waiting_for is None:
-            log.warning("intake_paused", error=error.message, hint=error.hint)
-        self.waiting_for = "room in the spool"
-        self.alerts.put("spool_full", "dock", error.message)
-        await self._pause(SHORT_PAUSE_S)
 
     def release(self) -> None:
         """Let go of the camera, once its thread has ended."""

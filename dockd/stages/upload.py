@@ -58,7 +58,7 @@ def _same_content(parts: StoreParts, row: RecordingRow) -> RecordingRow:
 def spool_copy_lost(parts: StoreParts, recording_id: int, error: SpoolCorruptError) -> bool:
     """A spool file turned out to be bad: begin anew from the camera, if the recording is still on it.
 
-    False if it is not: then this copy, bad as it is, is kept, and a person has to look at it.
+    False if it is not: then nobody has it whole, which is said, and this copy, bad as it is, is kept.
     """
 
     def decide(tx: Transaction) -> bool:
@@ -66,7 +66,7 @@ def spool_copy_lost(parts: StoreParts, recording_id: int, error: SpoolCorruptErr
         if row.on_device:
             recordings.copy_again(tx, recording_id, error.message)
             return True
-        recordings.problem(tx, recording_id, "spool_corrupt", error.message)
+        recordings.spool_lost(tx, recording_id, error.message)
         return False
 
     return parts.journal.run_in_thread(decide)
