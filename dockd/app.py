@@ -101,6 +101,10 @@ class Daemon:
                 await self._stop_work()
                 for task in tasks:
                     task.cancel()
+        except BaseExceptionGroup:
+            # A journal that failed makes every task fail that uses it; the one cause is told below.
+            if self._failure is None:
+                raise
         finally:
             clean = await self._close()
         if self._failure is not None:
@@ -120,6 +124,8 @@ class Daemon:
         check_disjoint(places)
         self.paths.prepare()
         self._lock = lock_state_dir(self.paths)
+        # What a former run said of itself is not true of this one.
+        self.paths.status.unlink(missing_ok=True)
         self.journal = Journal.open(self.paths.journal, clock=self.clock, dock=self.dock)
         self.journal.on_fatal = self._fatal
         self.witness = Witness(self.paths.witness)
@@ -178,6 +184,9 @@ class Daemon:
         self.orphans = len(started.orphans)
         if started.rolled_back:
             self.alerts.put("journal_rolled_back", "dock", "the journal does not know this dock's last custody record")
+        elif not started.acknowledged:
+            what = "this chain began without a proven predecessor, and nobody has acknowledged that"
+            self.alerts.put("chain_not_acknowledged", "dock", what)
         if started.orphans:
             self.alerts.put("spool_orphans", "dock", f"{self.orphans} spool files are not in the journal")
         unused = {"mqtt": self.config.mqtt, "bay": self.config.bays, "camera": self.config.cameras}

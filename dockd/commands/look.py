@@ -40,7 +40,8 @@ def check(config_path: Path, *, as_json: bool) -> int:
 def read_status(config: Config) -> dict[str, Any]:
     """The dock's status: the running daemon's own word, else what the journal last knew."""
     paths = StatePaths(config.dock.state_dir)
-    if is_running(paths):
+    running = is_running(paths)
+    if running:
         try:
             found: dict[str, Any] = json.loads(paths.status.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -53,7 +54,7 @@ def read_status(config: Config) -> dict[str, Any]:
         if tx is None:
             return empty_status(names, config.wipe.mode)
         counts = queries.counts(tx)
-        live = Live(running=False, wipe_mode=config.wipe.mode, alerts=plain_alerts(tx, counts))
+        live = Live(running=running, wipe_mode=config.wipe.mode, alerts=plain_alerts(tx, counts))
         return build_status(tx, names, live, bays_without_daemon(tx))
 
 

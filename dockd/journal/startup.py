@@ -16,6 +16,7 @@ class Started:
     """What was found at start."""
 
     rolled_back: bool
+    acknowledged: bool
     trash: tuple[str, ...]
     orphans: tuple[str, ...]
 
@@ -53,4 +54,6 @@ def start(tx: Transaction, event: DockStarted, witness: Head | None, spooled: It
         if name in known or tx.one("SELECT 1 FROM recording WHERE spool_name = ?", name) is not None:
             continue
         orphans.append(name)
-    return Started(rolled_back, trash, tuple(orphans))
+    chain = tx.one("SELECT acknowledged FROM chain ORDER BY id DESC LIMIT 1")
+    acknowledged = chain is not None and bool(chain[0])
+    return Started(rolled_back, acknowledged, trash, tuple(orphans))
