@@ -20,8 +20,8 @@ from dockd.cameras.folder import FolderCamera
 from dockd.cameras.patterns import matcher
 from dockd.config import Config, config_digest, load_config
 from dockd.custody.witness import Witness
-from dockd.errors import ConfigError, DockdError
-from dockd.events import ConfigurationChanged, DockStarted
+from dockd.errors import ConfigError, DockdError, SpoolFullError
+from dockd.events import ClockStepped, ConfigurationChanged, DockStarted
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
 from dockd.journal.seen_time import SeenTime
@@ -57,6 +57,7 @@ STOP_S: Final = 7.0
 """Together with closing the journal this stays below the 10 s that a stop may take."""
 
 TICK_S: Final = 1.0
+CLOCK_STEP_S: Final = 1.0
 SAVE_SEEN_TIME_S: Final = 15.0
 
 
@@ -82,9 +83,9 @@ class Daemon:
     async def run(self) -> int:
         """Run until SIGTERM; the exit code. Raises DockdError when it cannot start."""
         loop = self._loop = asyncio.get_running_loop()
-        self._build()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        self._build()
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         log.info("dockd_started", version=version(), dock=self.dock, wipe_mode=self.wipe_mode)
         try:
@@ -262,10 +263,25 @@ class Daemon:
     def _alert_changed(self, code: str, what: str, stands: bool) -> None:
         log.log(30 if stands else 20, "alert" if stands else "alert_over", code=code, what=what)
 
+    async def _note_clock_step(self, offset_s: float) -> float:
+        """Record that the wall clock was set: it moved against the monotonic one. Gives the new offset."""
+        now_s = self.clock.now().timestamp() - self.clock.monotonic_s()
+        step_s = now_s - offset_s
+        if abs(step_s) < CLOCK_STEP_S:
+            # Slow corrections are followed, or they would add up to a step that never was.
+            return now_s
+        log.warning("clock_stepped", step_s=round(step_s, 3))
+        with contextlib.suppress(SpoolFullError):
+            await self.journal.run(lambda tx: tx.append(ClockStepped(step_ms=round(step_s * 1000))))
+            return now_s
+        return offset_s
+
     async def _tick(self) -> None:
         saved_s = 0.0
+        offset_s = self.clock.now().timestamp() - self.clock.monotonic_s()
         while True:
             now_s = self.clock.monotonic_s()
+            offset_s = await self._note_clock_step(offset_s)
             if now_s - saved_s >= SAVE_SEEN_TIME_S:
                 with contextlib.suppress(DockdError):
                     await self.seen.save(now_s)

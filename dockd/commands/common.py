@@ -12,7 +12,7 @@ from dockd.errors import StoreUnknownError
 from dockd.journal.database import guarded, open_for_reading
 from dockd.journal.transaction import Transaction
 from dockd.parts import dock_name, make_store
-from dockd.paths import StatePaths
+from dockd.paths import StatePaths, is_running
 from dockd.runtime.clock import SystemClock
 from dockd.stores.filesystem import FilesystemStore
 
@@ -20,8 +20,9 @@ from dockd.stores.filesystem import FilesystemStore
 @contextmanager
 def journal_read_only(config: Config) -> Iterator[Transaction | None]:
     """The journal, without any way to write to it; None if there is none yet."""
+    paths = StatePaths(config.dock.state_dir)
     try:
-        connection = open_for_reading(StatePaths(config.dock.state_dir).journal)
+        connection = open_for_reading(paths.journal, in_use=is_running(paths))
     except FileNotFoundError:
         yield None
         return

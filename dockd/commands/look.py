@@ -87,5 +87,5 @@ def explain(config_path: Path, camera: str) -> int:
             for why, count in sorted(entries.items()):
                 print(f"{count} entries on {display_name(row.serial)} were left alone: {why}.")
             for recording in tx.recordings("camera = ? ORDER BY path, generation", row.id):
-                print(explain_recording(tx, recording, config.wipe.mode))
+                print(explain_recording(tx, recording, config.wipe.mode, config.wipe.grace_s))
     return EXIT_DONE

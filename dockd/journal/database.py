@@ -69,20 +69,34 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open the journal without any way to write to it, whether or not a daemon has it open.
+def open_for_reading(path: Path, *, in_use: bool) -> sqlite3.Connection:
+    """Open the journal without any way to write to it; `in_use` tells that a daemon has it open.
 
-    Raises JournalTooNewError, JournalDamagedError, or FileNotFoundError.
+    Raises FileNotFoundError if there is no journal, or one that a daemon has only begun to make;
+    JournalTooNewError or JournalDamagedError.
     """
-    if not path.exists():
+    if not path.exists() or path.stat().st_size == 0:
         raise FileNotFoundError(path)
     # After a clean stop there is no -wal file, and SQLite could not make one read-only.
-    quiet = not path.with_name(path.name + "-wal").exists()
+    quiet = not in_use and not path.with_name(path.name + "-wal").exists()
 
     def connect() -> sqlite3.Connection:
         uri = f"{path.absolute().as_uri()}?mode=ro" + ("&immutable=1" if quiet else "")
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=10)
-        _check_version(connection, path)
+        try:
+            _check_version(connection, path)
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            connection.close()
+            if in_use and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CANTOPEN:
+                raise FileNotFoundError(path) from error
+            raise
+        except BaseException:
+            connection.close()
+            raise
+        if version == 0:
+            connection.close()
+            raise FileNotFoundError(path)
         return connection
 
     return guarded(connect)

@@ -273,12 +273,14 @@ def wipe_refused(tx: Transaction, recording_id: int, reason: str, detail: str, *
     tx.update(row, wipe_refusal=text)
 
 
-def problem(tx: Transaction, recording_id: int, code: str, detail: str) -> None:
+def problem(tx: Transaction, recording_id: int, code: str, detail: str, *, integrity: bool = False) -> None:
     """Something keeps the recording from going on; recorded when it is news."""
     row = tx.recording(recording_id)
     if row.problem == code:
         return
     tx.append(_event(RecordingAnomaly, tx, row, anomaly=code, detail=detail, blocks_wipe=False))
+    if integrity:
+        tx.append(IntegrityFailure(what=code, detail=detail, recording=row.uid, key=row.store_key))
     tx.update(row, problem=code, problem_detail=detail)
 
 

@@ -17,15 +17,15 @@ def find_cameras(tx: Transaction, name: str) -> list[CameraRow]:
     return [row for row in rows if name in (display_name(row.serial), encode_part(row.serial))]
 
 
-def explain(tx: Transaction, row: RecordingRow, wipe_mode: str) -> str:
+def explain(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float = 0.0) -> str:
     """The sentence for one recording."""
     name = display_name(row.path)
     if row.generation > 1:
         name = f"{name} (version {row.generation})"
-    return f"{name}: {_where(tx, row, wipe_mode)}"
+    return f"{name}: {_where(tx, row, wipe_mode, grace_s)}"
 
 
-def _where(tx: Transaction, row: RecordingRow, wipe_mode: str) -> str:
+def _where(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float) -> str:
     if row.store_fault is not None:
         return f"was confirmed, but its copy in the store is {row.store_fault} now; it is not wiped."
     if row.state is _R.WIPED:
@@ -33,7 +33,8 @@ def _where(tx: Transaction, row: RecordingRow, wipe_mode: str) -> str:
     if row.state is _R.WIPE_INTENT:
         return "is in the store, and it is about to be wiped, or was when the camera left; the next look decides."
     if row.state is _R.CONFIRMED:
-        return f"is in the store ({row.store_key}), confirmed at {row.confirmed_utc}; {_why_kept(tx, row, wipe_mode)}"
+        why = _why_kept(tx, row, wipe_mode, grace_s)
+        return f"is in the store ({row.store_key}), confirmed at {row.confirmed_utc}; {why}"
     if row.state is _R.VANISHED:
         return (
             "is unaccounted for: it was seen on the camera, but is no longer there and was not whole here. "
@@ -57,7 +58,7 @@ def _on_its_way(row: RecordingRow) -> str:
     return "was uploaded and waits to be read back from the store; until then it counts as not stored."
 
 
-def _why_kept(tx: Transaction, row: RecordingRow, wipe_mode: str) -> str:
+def _why_kept(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float) -> str:
     if not row.on_device:
         return "the camera is away, or the file is gone from it without dockd's doing."
     holds = queries.holds_over(tx, row)
@@ -67,6 +68,9 @@ def _why_kept(tx: Transaction, row: RecordingRow, wipe_mode: str) -> str:
         return f"it stays on the camera because it is flagged ({row.blocks_wipe})."
     if wipe_mode == "off":
         return "it stays on the camera because wipe.mode is off."
+    left_s = grace_s - (float(tx.meta("seen_s") or 0.0) - (row.confirmed_seen_s or 0.0))
+    if grace_s and left_s > 0:
+        return f"it stays on the camera until its grace time is over, in about {left_s:.0f} s of dockd running."
     if row.wipe_refusal is not None:
         return f"it stays on the camera ({row.wipe_refusal})."
     return "it is wiped as soon as the gate has been passed."

@@ -41,7 +41,7 @@ def confirm_recording(parts: StoreParts, recording_id: int, seen_s: float, buffe
         detail = error.message
 
         def refuse(tx: Transaction) -> None:
-            recordings.problem(tx, recording_id, "store_conflict", detail)
+            recordings.problem(tx, recording_id, "store_conflict", detail, integrity=True)
 
         parts.journal.run_in_thread(refuse)
         raise

@@ -25,7 +25,8 @@ ROUND_FILES: Final = 64
 ROUND_BYTES: Final = 64 * 1024 * 1024
 """Leases on all files of a round are held while it lasts: many small files, or one large one."""
 
-AGAIN_S: Final = 60.0
+AGAIN_S: Final = 4.0
+LONGEST_AGAIN_S: Final = 120.0
 SOON_S: Final = 2.0
 _ROUTINE = frozenset({"mode", "grace"})
 _STALE = frozenset({"read-back-old", "store-changed", "store-missing"})
@@ -55,6 +56,7 @@ class Wiping:
     waits: str | None = None
     """What confirmed recordings wait for, if it is a matter of time."""
     _again_s: dict[int, float] = field(default_factory=dict)
+    _pauses_s: dict[int, float] = field(default_factory=dict)
     _refusals: dict[int, Refusal] = field(default_factory=dict)
     _engine: Wipe | None = None
 
@@ -114,15 +116,24 @@ class Wiping:
         row, refused = outcome.row, outcome.refusal
         now_s = asyncio.get_running_loop().time()
         if outcome.wiped:
-            self._refusals.pop(row.id, None)
+            for known in (self._refusals, self._pauses_s, self._again_s):
+                known.pop(row.id, None)
             log.info("recording_wiped", recording=row.uid, path=display_name(row.path))
             return
         if refused is None:
             # Observed: nothing more will come of it in this docking.
             self._again_s[row.id] = now_s + 24 * 3600
             return
-        self._again_s[row.id] = now_s + (AGAIN_S if refused.lasting else SOON_S)
+        before = self._refusals.get(row.id)
         self._refusals[row.id] = refused
+        if not refused.lasting:
+            self._again_s[row.id] = now_s + SOON_S
+        else:
+            # A hold may be lifted any minute; asking again grows rarer while the answer stays the same.
+            same = before is not None and before.reason == refused.reason
+            pause_s = min(LONGEST_AGAIN_S, self._pauses_s.get(row.id, AGAIN_S / 2) * 2) if same else AGAIN_S
+            self._pauses_s[row.id] = pause_s
+            self._again_s[row.id] = now_s + pause_s
         if refused.reason in _STALE:
             self.lane.freshen(row.id, row.camera)
         if refused.reason == "device-differs":
