@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -46,7 +47,6 @@ from dockd.stages.session import Session, SessionSettings
 from dockd.stages.upload import StoreParts
 from dockd.stages.verify import empty_trash
 from dockd.stages.wiping import Wiping
-from dockd.stores.filesystem import FilesystemStore
 from dockd.version import package_digest, version
 from dockd.wipe.execute import Wipe
 from dockd.wipe.facts import SiteFacts, StoreCalls
@@ -140,10 +140,11 @@ class Daemon:
         parts = StoreParts(self.journal, self.spool, store, self._random)
         self.lane = StoreLane(parts, self.alerts, self.seen_s, self._stored)
         self.calls = StoreCalls(store)
+        forbidden = partial(forbidden_places, self.paths.state_dir, self.paths.spool, store.root)
         self.keeper = StoreKeeper(
-            self.journal, self.calls, self.lane, self.alerts, self.paths.spool, accepted_weaknesses(config)
+            self.journal, self.calls, self.lane, self.alerts, self.paths.spool, accepted_weaknesses(config), forbidden
         )
-        self.bays = self._make_bays(store) if cameras is not None else None
+        self.bays = self._make_bays() if cameras is not None else None
         self.report = self._make_report()
         self.publisher = Publisher(self.journal, self.calls, config.dock.agency, self.dock, self.report.is_quiet)
         self.status_file = StatusFile(self.paths.status, self.report.build)
@@ -194,14 +195,13 @@ class Daemon:
         names = ", ".join(f"[{name}]" for name, value in unused.items() if value)
         self.alerts.put("not_supported", "dock", f"configured, but without effect: {names}" if names else None)
 
-    def _make_bays(self, store: FilesystemStore) -> FolderBays:
+    def _make_bays(self) -> FolderBays:
         cameras = self.config.folder_cameras
         assert cameras is not None
         is_recording = matcher(cameras.recordings)
 
         def open_camera(path: bytes) -> FolderCamera:
-            forbidden = forbidden_places(self.paths.state_dir, self.paths.spool, store.root)
-            return FolderCamera(path, is_recording, forbidden)
+            return FolderCamera(path, is_recording, self.keeper.forbidden)
 
         root = os.fsencode(cameras.path)
         return FolderBays(

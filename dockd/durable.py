@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,6 +125,8 @@ class FileSystem:
     options: frozenset[str]
     mount_point: str
     device: int
+    inner: bytes = b""
+    """Where the path lies *within* the file system: the same for every bind mount of it."""
 
     @property
     def is_network(self) -> bool:
@@ -135,14 +138,21 @@ def file_system_of(path: Path | bytes | str) -> FileSystem:
     """The file system that `path` lies on; kind `unknown` when the kernel does not tell."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        device = os.fstat(fd).st_dev
-        mount_id = _mount_id(fd)
+        return file_system_at(fd)
     finally:
         os.close(fd)
+
+
+def file_system_at(fd: int) -> FileSystem:
+    """The file system that an open file or folder lies on."""
+    device = os.fstat(fd).st_dev
+    number = mount_id(fd)
+    real = os.readlink(f"/proc/self/fd/{fd}".encode())
     with open("/proc/self/mountinfo", "rb") as file:
         for line in file:
             parts = line.split()
-            if parts and parts[0] == mount_id:
+            if parts and parts[0] == number:
+                below = os.path.relpath(real, _unescaped(parts[4]))
                 rest = parts[parts.index(b"-") + 1 :]
                 options = parts[5].split(b",") + rest[2].split(b",")
                 return FileSystem(
@@ -150,11 +160,18 @@ def file_system_of(path: Path | bytes | str) -> FileSystem:
                     options=frozenset(option.decode(errors="replace") for option in options),
                     mount_point=os.fsdecode(parts[4]),
                     device=device,
+                    inner=os.path.normpath(os.path.join(_unescaped(parts[3]), below)),
                 )
     return FileSystem("unknown", frozenset(), "", device)
 
 
-def _mount_id(fd: int) -> bytes:
+def _unescaped(field: bytes) -> bytes:
+    """A path as mountinfo writes it, with \\040 for a blank and the like."""
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), field)
+
+
+def mount_id(fd: int) -> bytes:
+    """Which mount an open file or folder was reached through."""
     with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
         for line in file:
             if line.startswith(b"mnt_id:"):

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockd.durable import fsync_dir
+from dockd.durable import file_system_of, fsync_dir
 from dockd.errors import AccessError, NotDisjointError, ServiceMissingError
 
 
@@ -98,13 +98,28 @@ def check_disjoint(places: dict[str, Path]) -> None:
                 raise NotDisjointError(f"{name} ({path}) lies in {other} ({above})")
 
 
-def forbidden_places(*places: Path) -> frozenset[tuple[int, int]]:
-    """(device, inode) of those places that are there; none of them may be found on a camera."""
-    found = set()
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """Places that must not lie in a camera, nor a camera in them: spool and store.
+
+    `ids` are (device, inode) of the folders; `inner` are device and path within the file system, which
+    a bind mount under another name does not change.
+    """
+
+    ids: frozenset[tuple[int, int]] = frozenset()
+    inner: tuple[tuple[int, bytes], ...] = ()
+
+
+def forbidden_places(*places: Path) -> Forbidden:
+    """What is known of those places that are there."""
+    ids = set()
+    inner = []
     for place in places:
         try:
             entry = os.stat(place)
+            system = file_system_of(place)
         except OSError:
             continue
-        found.add((entry.st_dev, entry.st_ino))
-    return frozenset(found)
+        ids.add((entry.st_dev, entry.st_ino))
+        inner.append((system.device, system.inner))
+    return Forbidden(frozenset(ids), tuple(inner))

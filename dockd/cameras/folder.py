@@ -16,7 +16,7 @@ from dockd.cameras.base import Listing, WriteBlock
 from dockd.cameras.lease import lease_intact, take_lease
 from dockd.digests import Progress
 from dockd.direct_io import Buffer, Reader
-from dockd.durable import DEVICE_KINDS, file_system_of, open_below, reads_past_cache, syncfs
+from dockd.durable import DEVICE_KINDS, file_system_at, mount_id, open_below, reads_past_cache, syncfs
 from dockd.errors import (
     CameraGoneError,
     NotDisjointError,
@@ -25,6 +25,7 @@ from dockd.errors import (
     SourceChangedError,
 )
 from dockd.identity import CameraIdentity, Seen
+from dockd.paths import Forbidden
 
 MARKER = b".dockd-camera"
 """A folder camera is wiped only if a regular file of this name lies in it."""
@@ -63,21 +64,19 @@ class OpenFolderFile:
 class FolderCamera:
     """One sub-folder of the camera folder.
 
-    `forbidden` are (device, inode) of places that must not lie in a camera: spool and store. Nothing is
-    touched before `attach`.
+    `forbidden` are places that must not lie in it, nor it in them. Nothing is touched before `attach`.
     """
 
     write_block: WriteBlock = "none"
 
-    def __init__(
-        self, path: bytes, is_recording: Callable[[bytes], bool], forbidden: frozenset[tuple[int, int]]
-    ) -> None:
+    def __init__(self, path: bytes, is_recording: Callable[[bytes], bool], forbidden: Forbidden) -> None:
         self.path = path
         self.identity = CameraIdentity(path.rsplit(b"/", 1)[-1])
         self.bay = f"folder-{self.identity.part}"
         self._is_recording = is_recording
         self._forbidden = forbidden
         self._root_fd = -1
+        self._mount_id = b""
         self.root_id = (-1, -1)
         self.stable_inodes = False
         self.local_times = False
@@ -88,12 +87,14 @@ class FolderCamera:
         try:
             self._root_fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             root = os.fstat(self._root_fd)
-            system = file_system_of(f"/proc/self/fd/{self._root_fd}/.")
+            system = file_system_at(self._root_fd)
+            self._mount_id = mount_id(self._root_fd)
         except OSError as error:
             raise CameraGoneError(f"the folder cannot be opened: {error}") from error
         self.root_id = (root.st_dev, root.st_ino)
-        if self.root_id in self._forbidden:
-            raise NotDisjointError(f"camera folder {os.fsdecode(self.path)} is the spool or the store itself")
+        for device, inner in self._forbidden.inner:
+            if device == system.device and (_within(system.inner, inner) or _within(inner, system.inner)):
+                raise NotDisjointError(f"camera folder {os.fsdecode(self.path)} is, holds, or lies in spool or store")
         self.stable_inodes = system.kind not in _NO_INODE_KINDS and not system.kind.startswith("fuse")
         self.local_times = system.kind in _LOCAL_TIME_KINDS
         self.past_cache = reads_past_cache(system, DEVICE_KINDS)
@@ -131,9 +132,13 @@ class FolderCamera:
             return "other-file-system"
         return None if self._is_recording(path) else "not-a-recording"
 
+    def is_mounted_over(self, fd: int) -> bool:
+        """Whether a folder was reached through another mount than the camera's own: a bind mount has its device."""
+        return mount_id(fd) != self._mount_id
+
     def refuse_forbidden(self, path: bytes, found: os.stat_result) -> None:
         """Raise NotDisjointError if a directory below the camera is the spool or the store."""
-        if (found.st_dev, found.st_ino) in self._forbidden:
+        if (found.st_dev, found.st_ino) in self._forbidden.ids:
             raise NotDisjointError(
                 f"folder {os.fsdecode(path)!r} of camera {os.fsdecode(self.path)} is the spool or the store"
             )
@@ -241,6 +246,10 @@ class FolderCamera:
             self._root_fd = -1
 
 
+def _within(path: bytes, above: bytes) -> bool:
+    return path == above or path.startswith(above.rstrip(b"/") + b"/")
+
+
 class _Walk:
     """One walk over a folder camera, by descriptors."""
 
@@ -295,7 +304,10 @@ class _Walk:
             self._problem(path, error)
             return
         try:
-            self.directory(fd, path + b"/", depth + 1)
+            if self._camera.is_mounted_over(fd):
+                self._leave("other-file-system")
+            else:
+                self.directory(fd, path + b"/", depth + 1)
         finally:
             os.close(fd)
 

@@ -122,7 +122,7 @@ def bay_counts(tx: Transaction, docking_id: int) -> BayCounts:
         """SELECT count(*),
                   sum(store_fault IS NOT NULL OR NOT (state = 'confirmed'
                       AND (begun_docking IS ?1 OR reread_docking IS ?1))),
-                  sum(problem IS NOT NULL)
+                  sum(problem IS NOT NULL OR store_fault IS NOT NULL)
            FROM recording WHERE on_device AND docking = ?1
              AND camera = (SELECT camera FROM docking WHERE id = ?1)""",
         docking_id,

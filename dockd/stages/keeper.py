@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import structlog
 from dockd.alerts import AlertBoard
 from dockd.errors import DockdError, StoreUnknownError
 from dockd.journal.journal import Journal
+from dockd.paths import Forbidden
 from dockd.stages.lane import StoreLane
 from dockd.stores.base import StoreStatus
 from dockd.wipe.facts import StoreCalls
@@ -32,8 +34,14 @@ class StoreKeeper:
     alerts: AlertBoard
     spool: Path
     accepted: frozenset[str]
+    look_at_places: Callable[[], Forbidden]
+    forbidden: Forbidden = field(init=False)
+    """Where no camera may lie; looked up in the store's thread, for a store that hangs must not stop a camera."""
     status: StoreStatus | None = None
     problem: str | None = None
+
+    def __post_init__(self) -> None:
+        self.forbidden = self.look_at_places()
 
     @property
     def usable(self) -> bool:
@@ -49,6 +57,7 @@ class StoreKeeper:
             try:
                 if pinned is None:
                     pinned = await self._pin()
+                self.forbidden = await self.calls.run(self.look_at_places)
                 self.status = await self.calls.run(self._look)
             except DockdError as error:
                 self._down(error)
