@@ -21,7 +21,7 @@ from dockd.cameras.folder import FolderCamera
 from dockd.cameras.patterns import matcher
 from dockd.config import Config, config_digest, load_config
 from dockd.custody.witness import Witness
-from dockd.errors import ConfigError, DockdError, SpoolFullError
+from dockd.errors import ConfigError, DockdError, TransientError
 from dockd.events import ClockStepped, ConfigurationChanged, DockStarted
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
@@ -271,7 +271,7 @@ class Daemon:
             # Slow corrections are followed, or they would add up to a step that never was.
             return now_s
         log.warning("clock_stepped", step_s=round(step_s, 3))
-        with contextlib.suppress(SpoolFullError):
+        with contextlib.suppress(TransientError):
             await self.journal.run(lambda tx: tx.append(ClockStepped(step_ms=round(step_s * 1000))))
             return now_s
         return offset_s

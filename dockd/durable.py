@@ -198,6 +198,8 @@ def open_below(root_fd: int, path: bytes, flags: int, *, device: int | None = No
     Gives the descriptors of the file and of its directory. Raises OSError (ELOOP or ENOTDIR for a link,
     EXDEV for another file system than `device`).
     """
+    if not all(part and part not in (b".", b"..") for part in path.split(b"/")):
+        raise ValueError(f"{path!r} is no path below a folder")
     parent = os.dup(root_fd)
     try:
         *directories, name = path.split(b"/")

@@ -7,6 +7,7 @@ DockdError                      has a hint: what it means for the evidence, and 
 │   ├── StoreFullError          the store has no room
 │   ├── SpoolFullError          the dock's own disk has no room
 │   ├── NotSettledError         somebody may still be writing the file
+│   ├── JournalBusyError        another program holds the journal's lock, or it was closed
 │   └── StoppedError            the daemon is stopping; the work is taken up again later
 ├── PermanentError              needs a person, or another docking
 │   ├── ConfigError             the configuration cannot be used (exit 78)
@@ -92,6 +93,12 @@ class NotSettledError(TransientError):
     """A file may still be written by somebody."""
 
     default_hint = "The file is taken in as soon as nobody has it open for writing any more."
+
+
+class JournalBusyError(TransientError):
+    """Another program holds the journal's lock, or the journal was closed."""
+
+    default_hint = "Nothing was claimed. End the program that has journal.db open; dockd tries again by itself."
 
 
 class StoppedError(TransientError):

@@ -37,7 +37,12 @@ _NO_INODE_KINDS = frozenset({"vfat", "msdos", "exfat", "fuse", "fuseblk", "ntfs3
 
 def seen_of(found: os.stat_result) -> Seen:
     """What a stat says, as the journal keeps it."""
-    return Seen(found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino, found.st_ctime_ns)
+    return Seen(found.st_size, _bounded(found.st_mtime_ns), found.st_dev, found.st_ino, _bounded(found.st_ctime_ns))
+
+
+def _bounded(time_ns: int) -> int:
+    """Some file systems can hold times that no 64-bit count of ns can; only hostile files have them."""
+    return max(-(2**63), min(2**63 - 1, time_ns))
 
 
 class OpenFolderFile:
@@ -220,9 +225,11 @@ class FolderCamera:
 
     @contextmanager
     def _directory(self, path: bytes) -> Iterator[int]:
-        flags = os.O_RDONLY | os.O_DIRECTORY
+        if not path:
+            yield self._root_fd
+            return
         try:
-            with open_below(self._root_fd, path or b".", flags) as (fd, _):
+            with open_below(self._root_fd, path, os.O_RDONLY | os.O_DIRECTORY) as (fd, _):
                 yield fd
         except OSError as error:
             raise self._meaning(error, path) from error
@@ -233,11 +240,12 @@ class FolderCamera:
         try:
             with open_below(self._root_fd, path, os.O_PATH):
                 return False
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                raise self._meaning(error, path) from error
+            # What lies beyond a link, or below a file, is not on the camera under this name.
             self.check()
             return True
-        except OSError as error:
-            raise self._meaning(error, path) from error
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -269,8 +277,6 @@ class _Walk:
             return
         for name in sorted(names):
             self._progress.advance()
-            if not prefix and name == MARKER:
-                continue
             self._entry(fd, name, prefix + name, depth)
 
     def _entry(self, parent: int, name: bytes, path: bytes, depth: int) -> None:
@@ -280,6 +286,8 @@ class _Walk:
             return
         except OSError as error:
             self._problem(path, error)
+            return
+        if path == MARKER and stat.S_ISREG(found.st_mode):
             return
         if not stat.S_ISDIR(found.st_mode):
             why = self._camera.sort_entry(path, found)

@@ -20,6 +20,7 @@ GENESIS = "0" * 64
 """`prev` of a chain's first record."""
 
 CHAIN_NAME_DIGITS = 16
+LARGEST_NUMBER = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class ClockReading:
 
 def rfc3339(moment: datetime) -> str:
     """`moment` in UTC with milliseconds, as RFC 3339."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def line_digest(line: str) -> str:
@@ -52,7 +53,7 @@ def line_digest(line: str) -> str:
 def make_line(*, seq: int, prev: str, time: datetime, clock: ClockReading, dock: str, event: Event) -> str:
     """The canonical line of one record, without a newline."""
     record: dict[str, Any] = {
-        **event.payload(),
+        **{name: _exact(value) for name, value in event.payload().items()},
         "seq": seq,
         "prev": prev,
         "time": rfc3339(time),
@@ -63,9 +64,21 @@ def make_line(*, seq: int, prev: str, time: datetime, clock: ClockReading, dock:
     return rfc8785.dumps(record).decode()
 
 
+def _exact(value: Any) -> Any:
+    """JSON has no exact numbers beyond 2^53: a size that only a hostile file system can claim becomes text."""
+    return str(value) if isinstance(value, int) and abs(value) >= LARGEST_NUMBER else value
+
+
 def chain_name(first_line: str) -> str:
     """A chain's name: the first 16 hex digits of the SHA-256 of its first line."""
     return line_digest(first_line)[:CHAIN_NAME_DIGITS]
+
+
+def _is_canonical(record: dict[str, Any], line: str) -> bool:
+    try:
+        return rfc8785.dumps(record).decode() == line
+    except (rfc8785.CanonicalizationError, RecursionError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +95,14 @@ def find_break(lines: Iterable[str], *, seq: int = 1, prev: str = GENESIS) -> Br
     for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return Break(expected, "the line is not JSON")
-        if not isinstance(record, dict) or record.get("seq") != expected:
+        # `true` equals 1 for Python.
+        if not isinstance(record, dict) or type(record.get("seq")) is not int or record["seq"] != expected:
             return Break(expected, f"number {expected} was expected")
         if record.get("prev") != prev:
             return Break(expected, "it does not name the line before it")
-        if rfc8785.dumps(record).decode() != line:
+        if not _is_canonical(record, line):
             return Break(expected, "the line is not canonical JSON")
         prev = line_digest(line)
         expected += 1

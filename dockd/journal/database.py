@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dockd.custody.chain import GENESIS, chain_name, find_break, line_digest
-from dockd.errors import JournalDamagedError, JournalTooNewError, SpoolFullError
+from dockd.errors import JournalBusyError, JournalDamagedError, JournalTooNewError, SpoolFullError
 
 T = TypeVar("T")
 
@@ -30,7 +30,9 @@ def translate(error: sqlite3.Error) -> Exception:
     code = getattr(error, "sqlite_errorcode", None)
     if code in _FULL:
         return SpoolFullError("there is no room for the journal on the disk that holds state_dir")
-    if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError) or code in _BUSY:
+    if code in _BUSY:
+        return JournalBusyError("another program holds the journal's lock")
+    if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError):
         return error
     return JournalDamagedError(f"the journal cannot be used: {error}")
 
@@ -48,7 +50,21 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
     Raises JournalTooNewError or JournalDamagedError, having changed nothing then.
     """
+    _check_before_touching(path)
     return guarded(lambda: _open_for_writing(path))
+
+
+def _check_before_touching(path: Path) -> None:
+    """Look at an existing journal read-only: opening it for writing would already change its files."""
+    try:
+        connection = open_for_reading(path)
+    except FileNotFoundError:
+        return
+    try:
+        guarded(lambda: check_database(connection))
+        guarded(lambda: check_recent_chain(connection))
+    finally:
+        connection.close()
 
 
 def _open_for_writing(path: Path) -> sqlite3.Connection:
@@ -61,15 +77,13 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA cache_size = -8192")
         connection.execute("PRAGMA temp_store = MEMORY")
         migrate(connection)
-        check_database(connection)
-        check_recent_chain(connection)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def open_for_reading(path: Path, *, in_use: bool) -> sqlite3.Connection:
+def open_for_reading(path: Path, *, in_use: bool = False) -> sqlite3.Connection:
     """Open the journal without any way to write to it; `in_use` tells that a daemon has it open.
 
     Raises FileNotFoundError if there is no journal, or one that a daemon has only begun to make;
@@ -167,7 +181,7 @@ def check_recent_chain(connection: sqlite3.Connection, limit: int = CHECKED_RECO
     ).fetchall()[::-1]
     if not rows:
         raise JournalDamagedError(f"chain {chain[1]} has no records")
-    if rows[0][0] == 1:
+    if rows[0][0] == 1 or len(rows) <= limit:
         if chain_name(rows[0][1]) != chain[1]:
             raise JournalDamagedError(f"the first record of chain {chain[1]} is not the one that named it")
         found = find_break((row[1] for row in rows), seq=1, prev=GENESIS)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from dockd.custody.chain import rfc3339
 from dockd.events import (
@@ -202,7 +203,7 @@ def _seen_columns(file: SeenFile) -> dict[str, object]:
 def _seen_again(tx: Transaction, camera: CameraRow, docking: DockingRow, file: SeenFile, known: RecordingRow) -> None:
     first = tx.run("INSERT OR IGNORE INTO seen (docking, recording) VALUES (?, ?)", docking.id, known.id)
     event = _found(camera, docking, known, file.seen, again=True)
-    columns: dict[str, object] = {
+    columns: dict[str, Any] = {
         "docking": docking.id,
         "on_device": True,
         "problem": None,
@@ -288,11 +289,19 @@ def intent_resolved(tx: Transaction, docking: DockingRow, recording_id: int, *, 
     if gone:
         event: Event = RecordingWiped.model_validate({**names, "method": "unlink", "key": key})
         utc = rfc3339(tx.clock.now())
-        tx.move(row, RecordingState.WIPED, [event], on_device=False, wiped_utc=utc, docking=docking.id)
+        tx.move(
+            row,
+            RecordingState.WIPED,
+            [event],
+            only_from=RecordingState.WIPE_INTENT,
+            on_device=False,
+            wiped_utc=utc,
+            docking=docking.id,
+        )
         return
     why = "the wipe was interrupted before the file was unlinked"
     event = RecordingReturned.model_validate({**names, "state": RecordingState.CONFIRMED, "why": why})
-    tx.move(row, RecordingState.CONFIRMED, [event])
+    tx.move(row, RecordingState.CONFIRMED, [event], only_from=RecordingState.WIPE_INTENT)
 
 
 def _found(camera: CameraRow, docking: DockingRow, row: RecordingRow, seen: Seen, *, again: bool) -> Event:

@@ -16,13 +16,16 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dockd.errors import DockdError, JournalDamagedError, SpoolFullError
+import structlog
+
+from dockd.errors import DockdError, JournalBusyError, JournalDamagedError, TransientError
 from dockd.events import Head
 from dockd.journal.database import open_for_writing, translate
 from dockd.journal.transaction import Transaction
 from dockd.runtime.clock import Clock
 
 T = TypeVar("T")
+log = structlog.get_logger()
 Work = Callable[[Transaction], T]
 
 GROUP_LIMIT = 256
@@ -37,6 +40,8 @@ class Journal:
         self._transaction = Transaction(connection, clock, dock)
         self._transaction.load_head()
         self._calls: queue.SimpleQueue[tuple[Future[Any], Work[Any]] | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
         self._listeners: list[Callable[[Head], None]] = []
         self.fatal: DockdError | None = None
         self.on_fatal: Callable[[DockdError], None] | None = None
@@ -63,10 +68,13 @@ class Journal:
     def submit(self, work: Work[T]) -> Future[T]:
         """Hand in work; the future ends once it is committed and durable, or was rolled back."""
         future: Future[T] = Future()
-        if self.fatal is not None:
-            future.set_exception(self.fatal)
-        else:
-            self._calls.put((future, work))
+        with self._closing:
+            if self.fatal is not None:
+                future.set_exception(self.fatal)
+            elif self._closed:
+                future.set_exception(JournalBusyError("the journal is closed"))
+            else:
+                self._calls.put((future, work))
         return future
 
     async def run(self, work: Work[T]) -> T:
@@ -80,7 +88,10 @@ class Journal:
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Commit what was handed in and close; False if the writer is stuck in the kernel."""
-        self._calls.put(None)
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._calls.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -118,19 +129,26 @@ class Journal:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
             failure = translate(error) if isinstance(error, sqlite3.Error) else error
-            if not isinstance(failure, SpoolFullError):
+            if not isinstance(failure, TransientError):
                 self._give_up(failure)
             for future, _ in group:
                 future.set_exception(failure)
             return
-        if self._transaction.head.seq != start[1].seq or self._transaction.head.chain != start[1].chain:
-            for listener in self._listeners:
-                listener(self._transaction.head)
+        if self._transaction.head != start[1]:
+            self._tell(self._transaction.head)
         for future, result, problem in results:
             if problem is not None:
                 future.set_exception(problem)
             else:
                 future.set_result(result)
+
+    def _tell(self, head: Head) -> None:
+        for listener in self._listeners:
+            try:
+                listener(head)
+            except Exception as error:
+                # What listens must not stop what is recorded.
+                log.exception("journal_listener_failed", error=str(error))
 
     def _one(self, work: Work[T]) -> tuple[T | None, BaseException | None]:
         """Run one piece of work in a savepoint; a database error ends the whole group instead."""

@@ -35,7 +35,7 @@ def to_copy(tx: Transaction, docking_id: int, limit: int = 64) -> list[Recording
 
 
 def to_reread(tx: Transaction, docking_id: int, limit: int = 64) -> list[RecordingRow]:
-    """Copies put together in more than one docking: the device has to be read whole before they can be confirmed."""
+    """Resumed copies: the device has to be read whole before they can be confirmed."""
     return tx.recordings(
         """state IN ('spooled', 'uploaded') AND docking = ?1 AND on_device AND problem IS NULL
            AND NOT read_whole AND reread_docking IS NOT ?1 ORDER BY id LIMIT ?2""",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dockd.custody.chain import rfc3339
 from dockd.digests import Digests, ReadBack
@@ -63,10 +64,13 @@ def add_marks(tx: Transaction, recording_id: int, marks: Sequence[LedgerMark]) -
         tx.run("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", recording_id, mark.end_bytes, mark.blake3)
 
 
-def copied(tx: Transaction, recording_id: int, digests: Digests, key: str) -> None:
-    """The recording is whole and durable in the spool, and was read back from there."""
+def copied(tx: Transaction, recording_id: int, digests: Digests, key: str, *, resumed: bool = False) -> None:
+    """The recording is whole and durable in the spool, and was read back from there.
+
+    `resumed`: part of it was read earlier than the rest, so that it may be a mixture of two files.
+    """
     row = tx.recording(recording_id)
-    whole = row.begun_docking == row.docking
+    whole = not resumed and row.begun_docking == row.docking
     event = _event(
         RecordingCopied,
         tx,
@@ -81,6 +85,7 @@ def copied(tx: Transaction, recording_id: int, digests: Digests, key: str) -> No
         row,
         RecordingState.SPOOLED,
         [event],
+        only_from=RecordingState.FOUND,
         blake3=digests.blake3,
         sha256=digests.sha256,
         read_whole=whole,
@@ -93,7 +98,13 @@ def copied(tx: Transaction, recording_id: int, digests: Digests, key: str) -> No
 def copy_again(tx: Transaction, recording_id: int, why: str) -> None:
     """Forget a copy in the spool that cannot be used, and begin the copy anew from the device."""
     row = tx.recording(recording_id)
-    columns = {"spool_name": None, "begun_docking": None, "blake3": None, "sha256": None, "read_whole": False}
+    columns: dict[str, Any] = {
+        "spool_name": None,
+        "begun_docking": None,
+        "blake3": None,
+        "sha256": None,
+        "read_whole": False,
+    }
     tx.run("DELETE FROM ledger WHERE recording = ?", row.id)
     _trash(tx, row)
     if row.state is RecordingState.FOUND:
@@ -175,14 +186,14 @@ def uploaded(tx: Transaction, recording_id: int, *, already_there: bool) -> None
     """The store said that it holds the whole."""
     row = tx.recording(recording_id)
     event = _event(RecordingUploaded, tx, row, key=row.store_key, size=row.size_bytes, already_there=already_there)
-    tx.move(row, RecordingState.UPLOADED, [event], upload_id=None)
+    tx.move(row, RecordingState.UPLOADED, [event], only_from=RecordingState.SPOOLED, upload_id=None)
 
 
 def upload_lost(tx: Transaction, recording_id: int, why: str) -> None:
     """The store does not hold what it said it holds: it is sent again."""
     row = tx.recording(recording_id)
     event = _event(RecordingReturned, tx, row, state=RecordingState.SPOOLED, why=why)
-    tx.move(row, RecordingState.SPOOLED, [event])
+    tx.move(row, RecordingState.SPOOLED, [event], only_from=RecordingState.UPLOADED)
 
 
 def confirmed(tx: Transaction, recording_id: int, read_back: ReadBack, seen_s: float) -> str | None:
@@ -207,6 +218,7 @@ def confirmed(tx: Transaction, recording_id: int, read_back: ReadBack, seen_s: f
         row,
         RecordingState.CONFIRMED,
         [event],
+        only_from=RecordingState.UPLOADED,
         spool_name=None,
         store_version=read_back.version,
         confirmed_utc=rfc3339(tx.clock.now()),
@@ -243,7 +255,7 @@ def wipe_intent(tx: Transaction, recording_ids: Sequence[int]) -> None:
     for recording_id in recording_ids:
         row = tx.recording(recording_id)
         event = _event(WipeStarted, tx, row, key=row.store_key, blake3=row.blake3, sha256=row.sha256)
-        tx.move(row, RecordingState.WIPE_INTENT, [event])
+        tx.move(row, RecordingState.WIPE_INTENT, [event], only_from=RecordingState.CONFIRMED)
 
 
 def wiped(tx: Transaction, recording_ids: Sequence[int]) -> None:
@@ -252,14 +264,16 @@ def wiped(tx: Transaction, recording_ids: Sequence[int]) -> None:
         row = tx.recording(recording_id)
         event = _event(RecordingWiped, tx, row, method="unlink", key=row.store_key)
         utc = rfc3339(tx.clock.now())
-        tx.move(row, RecordingState.WIPED, [event], on_device=False, wiped_utc=utc)
+        tx.move(
+            row, RecordingState.WIPED, [event], only_from=RecordingState.WIPE_INTENT, on_device=False, wiped_utc=utc
+        )
 
 
 def wipe_abandoned(tx: Transaction, recording_id: int, why: str) -> None:
     """The file was not unlinked after all."""
     row = tx.recording(recording_id)
     event = _event(RecordingReturned, tx, row, state=RecordingState.CONFIRMED, why=why)
-    tx.move(row, RecordingState.CONFIRMED, [event])
+    tx.move(row, RecordingState.CONFIRMED, [event], only_from=RecordingState.WIPE_INTENT)
 
 
 def wipe_refused(tx: Transaction, recording_id: int, reason: str, detail: str, *, record: bool = True) -> None:

@@ -9,6 +9,15 @@ from typing import Any, Self
 from dockd.identity import CameraIdentity, Seen, name_fields
 from dockd.lifecycle import DockingState, RecordingState
 
+_WRAP = 2**64
+
+
+def storable(value: Any) -> Any:
+    """A value for SQLite, whose integers are signed: the kernel's large unsigned ones are wrapped."""
+    if isinstance(value, int) and value >= _WRAP // 2:
+        return value - _WRAP
+    return value
+
 
 def columns(kind: type[Any], *, table: str) -> str:
     """The column list for a SELECT that `from_row` of `kind` understands."""
@@ -107,6 +116,8 @@ class RecordingRow:
         values = list(row)
         values[5] = RecordingState(values[5])
         values[7] = bool(values[7])
+        # `device` and `inode` are unsigned in the kernel and were wrapped by `storable`.
+        values[10], values[11] = values[10] % _WRAP, values[11] % _WRAP
         values[19] = bool(values[19])
         return cls(*values)
 

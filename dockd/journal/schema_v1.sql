@@ -156,18 +156,27 @@ CREATE TRIGGER recording_recounted AFTER UPDATE OF state, on_device, store_fault
         WHERE docking = OLD.docking AND name = 'state:' || OLD.state;
     INSERT INTO counter SELECT NEW.docking, 'state:' || NEW.state, 1, NEW.size_bytes WHERE NEW.docking IS NOT NULL
         ON CONFLICT DO UPDATE SET count = count + 1, bytes = bytes + excluded.bytes;
-    INSERT INTO counter SELECT 0, 'wiped', 1, NEW.size_bytes WHERE NEW.state = 'wiped' AND OLD.state <> 'wiped'
+    -- Wiped are those of in_store that are also gone from the camera.
+    INSERT INTO counter SELECT 0, 'wiped', 1, NEW.size_bytes WHERE NEW.state = 'wiped' AND NEW.bucket = 'in_store'
         ON CONFLICT DO UPDATE SET count = count + 1, bytes = bytes + excluded.bytes;
-    INSERT INTO counter SELECT 0, 'wiped', -1, -NEW.size_bytes WHERE NEW.state = 'wiped'
-        AND NEW.bucket <> 'in_store' AND OLD.bucket = 'in_store'
-        ON CONFLICT DO UPDATE SET count = count - 1, bytes = bytes + excluded.bytes;
-    INSERT INTO counter SELECT 0, 'wiped', 1, NEW.size_bytes WHERE NEW.state = 'wiped'
-        AND NEW.bucket = 'in_store' AND OLD.bucket <> 'in_store'
-        ON CONFLICT DO UPDATE SET count = count + 1, bytes = bytes + excluded.bytes;
+    UPDATE counter SET count = count - 1, bytes = bytes - OLD.size_bytes
+        WHERE docking = 0 AND name = 'wiped' AND OLD.state = 'wiped' AND OLD.bucket = 'in_store';
 END;
 -- A row is never deleted: what was once seen stays accounted for.
 CREATE TRIGGER recording_kept BEFORE DELETE ON recording BEGIN
     SELECT RAISE(ABORT, 'a recording is never forgotten');
+END;
+-- INSERT OR REPLACE would pass the triggers against deleting.
+CREATE TRIGGER recording_once BEFORE INSERT ON recording WHEN EXISTS (
+    SELECT 1 FROM recording WHERE id = NEW.id OR uid = NEW.uid
+        OR (camera = NEW.camera AND path = NEW.path AND generation = NEW.generation)
+) BEGIN
+    SELECT RAISE(ABORT, 'a recording is never forgotten');
+END;
+CREATE TRIGGER record_once BEFORE INSERT ON record WHEN EXISTS (
+    SELECT 1 FROM record WHERE chain = NEW.chain AND seq = NEW.seq
+) BEGIN
+    SELECT RAISE(ABORT, 'a record is never changed');
 END;
 CREATE TRIGGER record_kept BEFORE DELETE ON record BEGIN
     SELECT RAISE(ABORT, 'a record is never deleted');

@@ -9,7 +9,7 @@ from typing import Any
 from dockd.custody.chain import GENESIS, ClockReading, chain_name, line_digest, make_line
 from dockd.errors import IllegalMoveError
 from dockd.events import Event, Head
-from dockd.journal.rows import CameraRow, DockingRow, RecordingRow, columns
+from dockd.journal.rows import CameraRow, DockingRow, RecordingRow, columns, storable
 from dockd.lifecycle import DockingState, RecordingState, check_docking_move, check_recording_move
 from dockd.runtime.clock import Clock
 
@@ -85,7 +85,7 @@ class Transaction:
         names = ", ".join(values)
         marks = ", ".join("?" * len(values))
         sql = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608 - names are the program's own
-        rowid = self.connection.execute(sql, tuple(values.values())).lastrowid
+        rowid = self.connection.execute(sql, tuple(map(storable, values.values()))).lastrowid
         assert rowid is not None
         return rowid
 
@@ -95,14 +95,25 @@ class Transaction:
 
     def update(self, recording: RecordingRow, **values: object) -> None:
         """Change what is known of a recording, but not its state."""
+        assert "state" not in values, "a state changes by a move"
         self._update(recording, values)
 
-    def move(self, recording: RecordingRow, to: RecordingState, events: Iterable[Event], **values: object) -> None:
+    def move(
+        self,
+        recording: RecordingRow,
+        to: RecordingState,
+        events: Iterable[Event],
+        *,
+        only_from: RecordingState | None = None,
+        **values: object,
+    ) -> None:
         """Move a recording to state `to` and record why; the only way to change a recording's state.
 
-        Raises IllegalMoveError when the table of moves does not know the move, or when the row is no
-        longer in the state in which the caller saw it.
+        Raises IllegalMoveError when the table of moves does not know the move, when the row is no longer in
+        the state in which the caller saw it, or not in `only_from`, the one that the caller's reason is for.
         """
+        if only_from is not None and recording.state is not only_from:
+            raise IllegalMoveError(f"recording {recording.uid} is {recording.state}, not {only_from}")
         row = self.one("SELECT state FROM recording WHERE id = ?", recording.id)
         assert row is not None
         if row[0] != recording.state:
@@ -120,7 +131,7 @@ class Transaction:
         assert not unknown, unknown
         names = ", ".join(f"{name} = ?" for name in values)
         sql = f"UPDATE recording SET {names} WHERE id = ?"  # noqa: S608 - names are checked above
-        self.connection.execute(sql, (*values.values(), recording.id))
+        self.connection.execute(sql, (*map(storable, values.values()), recording.id))
 
     def move_docking(self, docking: DockingRow, to: DockingState, **values: object) -> None:
         """Move a docking to state `to`; raises IllegalMoveError."""

@@ -52,7 +52,7 @@ def _on_its_way(row: RecordingRow) -> str:
         return "is on a camera that left before it was copied whole; dock the camera again."
     if not row.read_whole:
         where = "is read whole once more on the camera" if row.on_device else "waits for its camera to come back"
-        return f"was copied in more than one docking, so before it is confirmed it {where}; it is kept here."
+        return f"was copied in more than one go, so before it is confirmed it {where}; it is kept here."
     if row.state is _R.SPOOLED:
         return "is whole on this dock and waits to be uploaded; it is not in the store yet."
     return "was uploaded and waits to be read back from the store; until then it counts as not stored."

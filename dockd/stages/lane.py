@@ -19,6 +19,7 @@ from dockd.alerts import AlertBoard
 from dockd.direct_io import Buffer
 from dockd.errors import (
     DockdError,
+    JournalBusyError,
     JournalDamagedError,
     SpoolCorruptError,
     SpoolFullError,
@@ -171,7 +172,7 @@ class StoreLane:
 
     async def _failed_otherwise(self, error: Exception) -> None:
         """No room for the journal, or a defect: nothing was claimed; pause, and try again."""
-        if not isinstance(error, SpoolFullError):
+        if not isinstance(error, SpoolFullError | JournalBusyError):
             log.error("internal_error", error=str(error), exc_info=error)
             self.alerts.put("internal_error", "store", str(error))
         await asyncio.sleep(FAILED_PAUSE_S)

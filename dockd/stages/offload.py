@@ -68,6 +68,7 @@ def copy_recording(parts: OffloadParts, camera: Camera, recording_id: int, buffe
     control.begin("offloading", os.fsdecode(row.path), row.size_bytes)
     with spool_errors():
         prefix = _durable_prefix(parts, row, marks, buffer, control)
+    resumed = prefix.size_bytes > 0
     parts.budget.reserve(row.spool_name, row.size_bytes - prefix.size_bytes)
     try:
         with camera.open(row.path, lease=True) as opened:
@@ -80,7 +81,7 @@ def copy_recording(parts: OffloadParts, camera: Camera, recording_id: int, buffe
     finally:
         parts.budget.release(row.spool_name)
     key = recording_key(parts.agency, camera.identity, row.path, digests.blake3)
-    parts.journal.run_in_thread(lambda tx: recordings.copied(tx, row.id, digests, key))
+    parts.journal.run_in_thread(lambda tx: recordings.copied(tx, row.id, digests, key, resumed=resumed))
     return digests
 
 

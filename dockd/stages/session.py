@@ -21,6 +21,7 @@ from dockd.direct_io import Buffer
 from dockd.errors import (
     CameraGoneError,
     DockdError,
+    JournalBusyError,
     JournalDamagedError,
     NotDisjointError,
     NotSettledError,
@@ -173,7 +174,7 @@ class Session:
                     await self._wait()
             except (CameraGoneError, StoppedError, NotDisjointError, JournalDamagedError):
                 raise
-            except SpoolFullError as error:
+            except (SpoolFullError, JournalBusyError) as error:
                 # Not even the journal has room: nothing can be claimed, so nothing is done for a while.
                 self._no_room[0] = error.message
                 await self._pause(SHORT_PAUSE_S)

@@ -23,6 +23,7 @@ from dockd.direct_io import UNIT_BYTES, Buffer, Reader, Writer
 from dockd.durable import (
     STORE_SENTINEL,
     file_system_of,
+    fsync_dir,
     fsync_up_to,
     make_dirs,
     publish_noreplace,
@@ -62,7 +63,8 @@ def initialise(root: Path, randomness: Randomness) -> tuple[str, bool]:
     Raises StoreUnavailableError.
     """
     with _store_errors("store init"):
-        root.mkdir(mode=0o750, parents=True, exist_ok=True)
+        make_dirs(root, Path(root.anchor))
+        fsync_dir(root.parent)
         try:
             return read_store_id(root), False
         except StoreUnknownError:
@@ -293,16 +295,20 @@ class FilesystemStore:
         with _store_errors(key):
             try:
                 with open(self._path(key), "rb") as file:
-                    return file.read(_SMALL_LIMIT_BYTES)
+                    data = file.read(_SMALL_LIMIT_BYTES + 1)
             except FileNotFoundError:
                 return None
+        if len(data) > _SMALL_LIMIT_BYTES:
+            raise StoreConflictError(f"{key} is larger than anything dockd puts there", "Find out who put it there.")
+        return data
 
     def list_small(self, prefix: str) -> Iterator[str]:
         """The keys of all visible files directly below a folder of the store."""
         self.check()
         with _store_errors(prefix):
             try:
-                names = sorted(os.listdir(self._path(prefix)))
+                with os.scandir(self._path(prefix)) as entries:
+                    names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
             except FileNotFoundError:
                 return
         yield from (f"{prefix}/{name}" for name in names if not name.startswith("."))

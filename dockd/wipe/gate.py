@@ -96,7 +96,7 @@ def _of_site(facts: Standing) -> Refusal | None:
         return Refusal("holds-unreadable", "the legal holds in the store cannot be read", lasting=False)
     if facts.holds:
         return Refusal("hold", f"legal hold {', '.join(facts.holds)}")
-    if facts.grace_left_s is None or facts.grace_left_s > 0:
+    if facts.grace_left_s is None or not facts.grace_left_s <= 0:
         return Refusal("grace", f"{facts.grace_left_s} s of the grace time are left", lasting=False)
     return None
 
