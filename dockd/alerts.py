@@ -163,13 +163,16 @@ class AlertBoard:
 
     def drop_subject(self, subject: str) -> None:
         """Take down all alerts of a subject that is not there any more."""
-        for code, name in [key for key in self._standing if key[1] == subject]:
+        for code, name in self._keys_of(subject):
             self.put(code, name, None)
 
     def codes_of(self, subject: str) -> set[str]:
         """The codes that stand for a subject."""
+        return {code for code, _ in self._keys_of(subject)}
+
+    def _keys_of(self, subject: str) -> list[tuple[str, str]]:
         with self._lock:
-            return {code for code, name in self._standing if name == subject}
+            return [key for key in self._standing if key[1] == subject]
 
     def standing(self) -> list[Alert]:
         """All standing alerts, the worst first."""

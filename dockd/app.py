@@ -44,8 +44,8 @@ from dockd.stages.lane import StoreLane
 from dockd.stages.offload import OffloadParts
 from dockd.stages.publish import Publisher
 from dockd.stages.session import Session, SessionSettings
+from dockd.stages.trash import empty_trash
 from dockd.stages.upload import StoreParts
-from dockd.stages.verify import empty_trash
 from dockd.stages.wiping import Wiping
 from dockd.version import package_digest, version
 from dockd.wipe.execute import Wipe
@@ -149,7 +149,7 @@ class Daemon:
         self.publisher = Publisher(self.journal, self.calls, config.dock.agency, self.dock, self.report.is_quiet)
         self.status_file = StatusFile(self.paths.status, self.report.build)
         self.alerts.on_change = lambda alert, stands: self._alert_changed(alert.code, alert.what, stands)
-        empty_trash(parts, list(started.trash))
+        empty_trash(self.journal, self.spool, started.trash)
         self._tell_of_start(started)
 
     def _make_report(self) -> LiveReport:

@@ -8,6 +8,7 @@ from typing import Any
 
 from dockd.custody.chain import rfc3339
 from dockd.digests import Digests, ReadBack
+from dockd.errors import IllegalMoveError
 from dockd.events import (
     Event,
     IntegrityFailure,
@@ -115,7 +116,9 @@ def copy_again(tx: Transaction, recording_id: int, why: str) -> None:
         tx.move(row, RecordingState.SPOOLED, [event])
         row = tx.recording(recording_id)
     event = _event(RecordingReturned, tx, row, state=RecordingState.FOUND, why=why)
-    tx.move(row, RecordingState.FOUND, [event], **columns, store_key=None, upload_id=None)
+    tx.move(
+        row, RecordingState.FOUND, [event], only_from=RecordingState.SPOOLED, **columns, store_key=None, upload_id=None
+    )
 
 
 def _trash(tx: Transaction, row: RecordingRow) -> None:
@@ -254,6 +257,8 @@ def wipe_intent(tx: Transaction, recording_ids: Sequence[int]) -> None:
     """The gate was passed for these: from now on each file may be gone from the device."""
     for recording_id in recording_ids:
         row = tx.recording(recording_id)
+        if row.store_fault is not None:
+            raise IllegalMoveError(f"recording {row.uid} is {row.store_fault} in the store")
         event = _event(WipeStarted, tx, row, key=row.store_key, blake3=row.blake3, sha256=row.sha256)
         tx.move(row, RecordingState.WIPE_INTENT, [event], only_from=RecordingState.CONFIRMED)
 

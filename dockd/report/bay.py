@@ -49,7 +49,7 @@ def safe_to_take(facts: BayFacts) -> bool:
         facts.listed
         and counts is not None
         and counts.unverified == 0
-        and counts.to_copy == 0
+        and counts.to_copy == counts.to_upload == counts.to_confirm == 0
         and counts.intents == 0
         and facts.moving == 0
         and facts.phase != "wiping"

@@ -35,6 +35,7 @@ from dockd.runtime.randomness import Randomness
 from dockd.runtime.workers import Control
 from dockd.spool.space import SpaceBudget
 from dockd.spool.spool import Spool, spool_errors
+from dockd.stages.trash import empty_trash
 
 CHUNK_BYTES: Final = 8 * UNIT_BYTES
 """One row of the ledger."""
@@ -233,6 +234,7 @@ def _compare_with_disk(
         size_bytes, found = blake3_of(reader.chunks(), control)
     if (size_bytes, found) != (digests.size_bytes, digests.blake3):
         parts.journal.run_in_thread(lambda tx: recordings.copy_again(tx, row.id, "the spool gave back other bytes"))
+        empty_trash(parts.journal, parts.spool, [row.spool_name])
         raise SpoolCorruptError("the spool gave back other bytes than were written")
 
 

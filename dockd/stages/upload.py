@@ -15,6 +15,7 @@ from dockd.journal.transaction import Transaction
 from dockd.runtime.randomness import Randomness
 from dockd.runtime.workers import Control
 from dockd.spool.spool import Spool
+from dockd.stages.trash import empty_trash
 from dockd.stores.base import EvidenceStore
 
 
@@ -74,4 +75,7 @@ def spool_copy_lost(parts: StoreParts, recording_id: int, error: SpoolCorruptErr
         recordings.spool_lost(tx, recording_id, error.message)
         return False
 
-    return parts.journal.run_in_thread(decide)
+    again = parts.journal.run_in_thread(decide)
+    if again and row.spool_name is not None:
+        empty_trash(parts.journal, parts.spool, [row.spool_name])
+    return again

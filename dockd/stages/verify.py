@@ -10,6 +10,7 @@ from dockd.journal import recordings
 from dockd.journal.rows import RecordingRow
 from dockd.journal.transaction import Transaction
 from dockd.runtime.workers import Control
+from dockd.stages.trash import empty_trash
 from dockd.stages.upload import StoreParts
 
 
@@ -52,7 +53,7 @@ def confirm_recording(parts: StoreParts, recording_id: int, seen_s: float, buffe
     read = found
     trash = parts.journal.run_in_thread(lambda tx: recordings.confirmed(tx, recording_id, read, seen_s))
     if trash is not None:
-        empty_trash(parts, [trash])
+        empty_trash(parts.journal, parts.spool, [trash])
     return True
 
 
@@ -72,16 +73,3 @@ def confirm_again(parts: StoreParts, recording_id: int, buffer: Buffer, control:
     read = found
     parts.journal.run_in_thread(lambda tx: recordings.read_back_again(tx, recording_id, read))
     return True
-
-
-def empty_trash(parts: StoreParts, names: list[str]) -> None:
-    """Remove spool files that the journal has forgotten, then forget that they were to be removed."""
-    for name in names:
-        parts.spool.remove(name)
-
-    def forget(tx: Transaction) -> None:
-        for name in names:
-            tx.run("DELETE FROM spool_trash WHERE name = ?", name)
-
-    # Nobody waits for this: should it be lost, the file is found in the trash at the next start.
-    parts.journal.submit(forget)

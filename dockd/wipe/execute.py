@@ -23,6 +23,7 @@ from dockd.journal.dockings import intent_resolved
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
 from dockd.journal.transaction import Transaction
+from dockd.lifecycle import RecordingState
 from dockd.runtime.workers import Control, Worker
 from dockd.stages.offload import source_chunks
 from dockd.wipe.gate import Device, Refusal, Standing, refusal, standing_refusal
@@ -162,7 +163,7 @@ class Wipe:
         """WIPE_INTENT for those that no hold covers: looked at and written in one transaction."""
 
         def intend(tx: Transaction) -> list[list[str]]:
-            held = [queries.holds_over(tx, item.outcome.row) for item in passed]
+            held = [_forbids(tx, item.outcome.row) for item in passed]
             ids = [item.outcome.row.id for item, holds in zip(passed, held, strict=True) if not holds]
             recordings.wipe_intent(tx, ids)
             return held
@@ -218,6 +219,16 @@ class Wipe:
             return []
         self.camera.settle_deletions([item.outcome.row.path for item in deleted])
         return [item for item in deleted if self.camera.is_gone(item.outcome.row.path)]
+
+
+def _forbids(tx: Transaction, row: RecordingRow) -> list[str]:
+    """What came up since the gate was asked, looked at in the transaction that writes the intent."""
+    now = tx.recording(row.id)
+    if now.store_fault is not None:
+        return [f"(its copy in the store is {now.store_fault})"]
+    if now.state is not RecordingState.CONFIRMED or now.store_version != row.store_version:
+        return ["(its state changed meanwhile)"]
+    return queries.holds_over(tx, now)
 
 
 def settle_intents(
