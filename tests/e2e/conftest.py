@@ -41,10 +41,13 @@ def make_dock(tmp_path: Path, mounts: Mounts, request: pytest.FixtureRequest) ->
     yield make
     try:
         if not request.node.stash.get(FAILED, True):
+            # Docks may share a store: all are asked before any is taken down.
             for dock in docks:
                 dock.judge()
+            for dock in docks:
                 if dock.running:
-                    assert dock.term() == 0, f"SIGTERM gave {dock.process}"
+                    assert dock.term() == 0
+            for dock in docks:
                 dock.clear()
     finally:
         for dock in docks:

@@ -236,6 +236,15 @@ def test_a_store_that_was_not_made_known_takes_nothing(make_dock):
     assert not alerts(dock.status(), "store_not_initialised")
 
 
+def test_commands_run_as_programs_of_their_own(dock):
+    dock.cameras.add("CAM1", FILES)
+    dock.finish()
+    for arguments in (("status", "--json"), ("status",), ("explain", "CAM1"), ("audit",), ("hold", "list")):
+        done = subprocess.run(dock.command(*arguments), cwd=dock.root, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b""), arguments
+        assert done.stdout
+
+
 def test_a_second_daemon_on_the_same_journal_is_refused(dock):
     second = dock.command("run")
     refused = subprocess.run(second, cwd=dock.root, capture_output=True, timeout=60, check=False)

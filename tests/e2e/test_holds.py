@@ -26,7 +26,7 @@ def test_a_held_camera_is_not_emptied_until_the_hold_is_lifted(dock):
     stays(dock)
     assert "hold" in dock.explain("CAM1")
     assert dock.hold_names()
-    assert b"case 1" in dock.run("hold", "list").stdout
+    assert "case 1" in dock.run("hold", "list").stdout
     dock.lift_holds()
     dock.finish()
     events = [json.loads(line)["event"] for line in dock.custody()]

@@ -152,6 +152,16 @@ def test_status_without_a_journal_says_that_nothing_is_known(make_dock):
     dock.start()
 
 
+def test_status_can_be_asked_for_at_any_moment_of_a_start(make_dock):
+    dock = make_dock()
+    for _ in range(3):
+        dock.start(wait=False)
+        while not dock.is_fresh():
+            assert dock.status()["counts"]["recordings"] == 0
+            assert dock.running
+        dock.kill()
+
+
 @pytest.mark.parametrize("step_s", [-DAY_S, DAY_S])
 def test_a_clock_that_jumps_by_a_day_changes_nothing(make_dock, tmp_path, step_s):
     clock = WallClock(tmp_path)

@@ -1,0 +1,56 @@
+"""The kinds of store and of camera that the contract suites are run on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from contract.cameras import CAMERA_KINDS, CameraKind
+from contract.stores import KINDS, StoreKind, open_store
+from e2e.kernel import Mounts
+
+from dockd.direct_io import Buffer
+from dockd.stores.base import EvidenceStore
+
+
+@pytest.fixture(params=["filesystem", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tmpfs", "ramfs"))])
+def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreKind]:
+    """A new and empty store of each kind."""
+    with KINDS[request.param](tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def store(kind: StoreKind) -> EvidenceStore:
+    """A client of that store, pinned to it."""
+    return open_store(kind.spec)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    """Where the files to be stored lie."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def buffer() -> Buffer:
+    return Buffer()
+
+
+@pytest.fixture(params=sorted(CAMERA_KINDS))
+def camera_kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CameraKind]:
+    """A new camera of each kind, with nothing on it."""
+    with CAMERA_KINDS[request.param](tmp_path) as made:
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Iterator[Mounts]:
+    """Mounts that are undone after the test."""
+    made = Mounts(tmp_path)
+    yield made
+    made.close()
