@@ -106,10 +106,9 @@ def spooled(tx: Transaction) -> int:
     return int(row[0]) if row is not None else 0
 
 
-async def offload(state: Path, cameras: Path) -> None:
+async def offload(parts: OffloadParts, cameras: list[Path]) -> None:
     """Offload all cameras at once and print what was done."""
-    parts = open_parts(state)
-    bays = [Bay(parts, path) for path in sorted(cameras.iterdir())]
+    bays = [Bay(parts, path) for path in cameras]
     start_s, cpu_s = time.monotonic(), time.process_time()
     done = await asyncio.gather(*(bay.offload() for bay in bays))
     work_s, work_cpu_s = time.monotonic() - start_s, time.process_time() - cpu_s
@@ -120,4 +119,4 @@ async def offload(state: Path, cameras: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(offload(Path(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(offload(open_parts(Path(sys.argv[1])), sorted(Path(sys.argv[2]).iterdir())))

@@ -23,17 +23,19 @@ from dockd.wipe.holds import Hold, Lift, publish_hold, publish_lift
 
 @dataclass
 class Facts:
-    """The real facts, with a place to let something happen just before or after holds are read."""
+    """The real facts, with places to let something happen: after the look, before and after holds are read."""
 
     real: SiteFacts
     before: Callable[[], object] | None = None
     after: Callable[[], object] | None = None
-    looked: int = 0
+    looked_at: Callable[[], object] | None = None
     renewed: int = 0
 
     async def look(self, rows: Sequence[RecordingRow], camera_refusal: str | None) -> list[Standing]:
-        self.looked += 1
-        return await self.real.look(rows, camera_refusal)
+        told = await self.real.look(rows, camera_refusal)
+        if self.looked_at is not None:
+            self.looked_at()
+        return told
 
     async def renew_holds(self) -> bool:
         """Called by the wipe itself between intent and unlink; `look` renews by the real facts alone."""

@@ -159,6 +159,8 @@ class JournalMachine(RuleBasedStateMachine):
             if not row.on_device or row.docking is None:
                 return False
             recordings.reread_equal(tx, row.id, row.docking)
+        if row.state is R.CONFIRMED and row.store_fault is not None:
+            return False
         match row.state:
             case R.FOUND:
                 self.copy_it(tx, row)

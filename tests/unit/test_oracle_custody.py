@@ -77,6 +77,13 @@ def test_a_chimera_in_the_chain_is_named(sound, event):
     assert_named(sound, event, "never planted")
 
 
+def test_a_copy_from_two_dockings_may_be_a_chimera_until_it_is_confirmed(sound):
+    sound.tell("recording_copied", b"half old, half new", "r2", read_in_one_docking=False)
+    assert sound.violations() == []
+    sound.tell("recording_confirmed", b"half old, half new", "r2")
+    assert_named(sound, "recording_confirmed", "never planted")
+
+
 def test_a_record_of_what_is_no_recording_is_named(sound):
     sound.tell("recording_found", uid="r2", path=b"notes.txt")
     assert_named(sound, "where no recording was planted")

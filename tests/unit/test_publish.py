@@ -215,7 +215,8 @@ async def test_a_manifest_of_this_docking_that_lists_nothing_readable_claims_not
     recording = site.add(b"one")
     site.world.leave()
     told = json.loads(site.as_published_now())
-    for wrong in ({}, {"recordings": None}, {"recordings": [7]}, {"recordings": [{}]}):
+    wrongs: list[dict[str, Any]] = [{}, {"recordings": None}, {"recordings": [7]}, {"recordings": [{}]}]
+    for wrong in wrongs:
         there = plant(site.path(), json.dumps({"docking": told["docking"], **wrong}).encode())
         await site.publisher.step()
         assert site.named() == {site.uid(recording): None}

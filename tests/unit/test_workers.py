@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -30,7 +31,7 @@ async def test_calls_run_in_one_thread_in_order(worker: Worker) -> None:
         threads.add(threading.get_ident())
         return number * 2
 
-    results = await asyncio.gather(*(worker.run(lambda number=number: call(number)) for number in range(20)))
+    results = await asyncio.gather(*(worker.run(partial(call, number)) for number in range(20)))
     assert results == [number * 2 for number in range(20)]
     assert order == list(range(20))
     assert threads == {worker._thread.ident}
@@ -89,7 +90,7 @@ async def test_a_call_cancelled_before_its_turn_is_not_made(worker: Worker) -> N
 
 async def test_a_closed_worker_ends_after_what_was_asked_before(worker: Worker) -> None:
     made: list[int] = []
-    tasks = [asyncio.create_task(worker.run(lambda number=number: made.append(number))) for number in range(3)]
+    tasks = [asyncio.create_task(worker.run(partial(made.append, number))) for number in range(3)]
     await asyncio.sleep(0)
     worker.close()
     assert await worker.join(5)
