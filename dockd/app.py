@@ -53,7 +53,7 @@ from dockd.wipe.facts import SiteFacts, StoreCalls
 
 log = structlog.get_logger()
 
-STOP_S: Final = 7.0
+STOP_S: Final = 6.0
 """Together with closing the journal this stays below the 10 s that a stop may take."""
 
 TICK_S: Final = 1.0
@@ -72,6 +72,7 @@ class Daemon:
         self.paths = StatePaths(config.dock.state_dir)
         self._stop = asyncio.Event()
         self._failure: DockdError | None = None
+        self._clean = True
         self.wipe_mode: Literal["on", "observe", "off"] = config.wipe.mode
         self._grace_s = config.wipe.grace_s
 
@@ -356,7 +357,7 @@ class Daemon:
             worker.control.stop()
         self.lane.poke()
         if self.bays is not None:
-            await self.bays.stop(STOP_S)
+            self._clean = await self.bays.stop(STOP_S)
 
     async def _close(self) -> bool:
         """Close the journal; False if threads are stuck in the kernel and were left behind."""
@@ -365,7 +366,7 @@ class Daemon:
         with contextlib.suppress(DockdError):
             await self.status_file.write()
         self.witness.flush()
-        clean = self.journal.close(2.0)
+        closed = self.journal.close(2.0)
         for worker in [*self.lane.workers, self.calls.worker]:
             worker.close()
-        return clean
+        return closed and self._clean

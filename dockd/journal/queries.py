@@ -70,7 +70,7 @@ def intents(tx: Transaction, camera_id: int) -> list[RecordingRow]:
     return tx.recordings("state = 'wipe_intent' AND camera = ?", camera_id)
 
 
-def to_store(tx: Transaction, limit: int = 256) -> list[RecordingRow]:
+def to_store(tx: Transaction, limit: int = 16) -> list[RecordingRow]:
     """What has to go to the store or be read back from there; sole copies first, then the oldest."""
     return tx.recordings(
         """state IN ('spooled', 'uploaded') AND problem IS NULL AND (state = 'spooled' OR read_whole)

@@ -68,6 +68,12 @@ class Spool:
         finally:
             os.close(fd)
 
+    def truncate(self, name: str, size_bytes: int) -> None:
+        """Cut a spool file down to what is vouched for, if it is there and longer."""
+        path = self.path(name)
+        if path.exists() and path.stat().st_size > size_bytes:
+            os.truncate(path, size_bytes)
+
     def remove(self, name: str) -> None:
         """Remove a spool file that no row of the journal names any more; idempotent."""
         path = self.path(name)

@@ -50,6 +50,7 @@ class FolderBays:
     bays: dict[bytes, Bay] = field(default_factory=dict)
     _left_behind: dict[bytes, Session] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _stopping: bool = False
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
     _clashing: set[bytes] = field(default_factory=set)
     _looker: Worker = field(default_factory=lambda: Worker("detect"))
@@ -150,7 +151,8 @@ class FolderBays:
             pause_s = REFUSED_RETRY_S if session.refused else RETRY_S
             bay.retry_at_s = asyncio.get_running_loop().time() + pause_s
             session.worker.close()
-            if await session.worker.join(JOIN_S):
+            # While stopping nobody waits any more: a thread that hangs would take the time that is left.
+            if session.worker.ended if self._stopping else await session.worker.join(JOIN_S):
                 session.release()
             self._wake.set()
 
@@ -195,6 +197,7 @@ class FolderBays:
             session.poke(look=False)
         if tasks:
             await asyncio.wait(tasks, timeout=timeout_s)
+        self._stopping = True
         return all(task.done() for task in tasks) and all(session.worker.ended for session in self.sessions())
 
 

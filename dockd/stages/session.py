@@ -200,10 +200,15 @@ class Session:
         held_back = 64 + len(self._not_before_s)
         waiting = await journal.run(lambda tx: queries.to_copy(tx, docking_id, held_back))
         self._no_room = {row.id: self._no_room[row.id] for row in waiting if row.id in self._no_room}
+        copied = False
         for row in waiting:
+            if self._look_due or self._now_s() - self._last_look_s >= self.settings.rescan_s:
+                break
             if self._due(row):
                 await self._copy(row)
-                return True
+                copied = True
+        if copied:
+            return True
         for row in await journal.run(lambda tx: queries.to_reread(tx, docking_id, held_back)):
             if self._due(row):
                 await self._reread(row)
