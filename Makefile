@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-fast test lint check format bench lock clean
+.PHONY: help setup test-fast test test-long lint check format bench lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,10 +30,13 @@ $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
 	@touch $@
 
 test-fast: setup ## the quick tests, under 2 minutes
-	@$(BIN)/pytest -n $(JOBS) -m "not slow and not bench" $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) -m "not slow and not bench and not long" $(ARGS)
 
-test: setup ## all tests, under 10 minutes
-	@$(BIN)/pytest -n $(JOBS) -m "not bench" $(ARGS)
+test: setup ## all tests but those of many minutes, under 10 minutes
+	@$(BIN)/pytest -n $(JOBS) -m "not bench and not long" $(ARGS)
+
+test-long: setup ## a hundred kills, gigabytes, ten thousand files: up to 20 minutes
+	@DOCKD_KILLS=100 $(BIN)/pytest -n 2 tests/e2e -m "long or slow" -k "killed or small_files or random_moments" $(ARGS)
 
 lint: setup ## style, types, layers, sizes
 	@$(BIN)/ruff check .

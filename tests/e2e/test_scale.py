@@ -18,7 +18,7 @@ READ_AGAIN_LIMIT_BYTES = 64 * MIB
 MEMORY_LIMIT_KB = 100_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)
 def test_a_thousand_files_and_a_big_one_killed_twenty_times(make_dock):
     chance = random.Random("twenty kills")
@@ -39,7 +39,7 @@ def test_a_thousand_files_and_a_big_one_killed_twenty_times(make_dock):
     assert len(dock.objects()) == 1001
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_ten_thousand_small_files(dock):
     chance = random.Random("small files")

@@ -127,7 +127,7 @@ def started_and_killed(dock: Dock, chance: random.Random) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_sigkill_at_random_moments_loses_nothing(make_dock):
-    kills = int(os.environ.get("DOCKD_KILLS", "100"))
+    kills = int(os.environ.get("DOCKD_KILLS", "20"))
     chance = random.Random("sigkill")
     dock = make_dock()
     for number in range(4):
