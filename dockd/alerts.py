@@ -53,6 +53,11 @@ ALERTS: dict[str, AlertKind] = {
         "The journal is older than this dock's custody log: it was restored from a backup. Footage is taken in, "
         "nothing is wiped. Find out why, then run: dockd custody acknowledge",
     ),
+    "manifest_conflict": AlertKind(
+        "warning",
+        "Something else lies in the store where a docking's manifest belongs. The recordings are stored and safe, "
+        "but not listed. Find out who put it there, and move it away; the manifest follows by itself.",
+    ),
     "not_supported": AlertKind("warning", "This version of dockd has no use yet for this part of the configuration."),
     "recording_changed": AlertKind(
         "warning",

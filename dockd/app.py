@@ -147,7 +147,9 @@ class Daemon:
         )
         self.bays = self._make_bays() if cameras is not None else None
         self.report = self._make_report()
-        self.publisher = Publisher(self.journal, self.calls, config.dock.agency, self.dock, self.report.is_quiet)
+        self.publisher = Publisher(
+            self.journal, self.calls, self.alerts, config.dock.agency, self.dock, self.report.is_quiet
+        )
         self.status_file = StatusFile(self.paths.status, self.report.build)
         self.alerts.on_change = lambda alert, stands: self._alert_changed(alert.code, alert.what, stands)
         empty_trash(self.journal, self.spool, started.trash)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from dockd.custody.chain import rfc3339
 from dockd.digests import Digests, ReadBack
@@ -28,6 +28,9 @@ from dockd.events import (
 from dockd.journal.rows import RecordingRow, recording_names
 from dockd.journal.transaction import Transaction
 from dockd.lifecycle import WHOLE_HERE, RecordingState
+
+LOST_HERE: Final = frozenset({"spool_lost", "device_differs"})
+"""Problems of a vanished recording that are not the doing of whoever used the camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,11 @@ def begin_copy(tx: Transaction, recording_id: int, spool_name: str) -> tuple[Rec
     if not marks:
         tx.update(row, spool_name=row.spool_name or spool_name, begun_docking=row.docking)
     return tx.recording(recording_id), [LedgerMark(*mark) for mark in marks]
+
+
+def forget_marks(tx: Transaction, recording_id: int, beyond_bytes: int) -> None:
+    """Take back what was claimed of the spool behind `beyond_bytes`: it is not there."""
+    tx.run("DELETE FROM ledger WHERE recording = ? AND end_bytes > ?", recording_id, beyond_bytes)
 
 
 def add_marks(tx: Transaction, recording_id: int, marks: Sequence[LedgerMark]) -> None:
@@ -144,7 +152,14 @@ def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) ->
     tx.append(IntegrityFailure(what="device-differs", detail=detail, recording=row.uid))
     if row.state in WHOLE_HERE and not row.read_whole:
         event = _event(RecordingVanished, tx, row, why=detail, copied_bytes=row.size_bytes, size=row.size_bytes)
-        tx.move(row, RecordingState.VANISHED, [event], on_device=False)
+        tx.move(
+            row,
+            RecordingState.VANISHED,
+            [event],
+            on_device=False,
+            problem="device_differs",
+            problem_detail=detail,
+        )
     else:
         tx.append(_event(RecordingAnomaly, tx, row, anomaly="changed-on-camera", detail=detail, blocks_wipe=True))
         tx.update(row, on_device=False)
@@ -174,7 +189,7 @@ def spool_lost(tx: Transaction, recording_id: int, why: str) -> None:
     row = tx.recording(recording_id)
     event = _event(RecordingVanished, tx, row, why=why, copied_bytes=0, size=row.size_bytes)
     tx.append(IntegrityFailure(what="spool-lost", detail=why, recording=row.uid))
-    tx.move(row, RecordingState.VANISHED, [event], upload_id=None)
+    tx.move(row, RecordingState.VANISHED, [event], upload_id=None, problem="spool_lost", problem_detail=why)
 
 
 def begin_upload(tx: Transaction, recording_id: int, upload_id: str) -> RecordingRow:

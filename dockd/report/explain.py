@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dockd.identity import display_name, encode_part
 from dockd.journal import queries
+from dockd.journal.recordings import LOST_HERE
 from dockd.journal.rows import CameraRow, RecordingRow
 from dockd.journal.transaction import CAMERA_COLUMNS, Transaction
 from dockd.lifecycle import RecordingState
@@ -27,7 +28,7 @@ def explain(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float =
 
 def _where(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float) -> str:
     if row.store_fault is not None:
-        return f"was confirmed, but its copy in the store is {row.store_fault} now; it is not wiped."
+        return _with_fault(row)
     if row.state is _R.WIPED:
         return f"is in the store ({row.store_key}) and was wiped from the camera at {row.wiped_utc}."
     if row.state is _R.WIPE_INTENT:
@@ -36,11 +37,24 @@ def _where(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float) -
         why = _why_kept(tx, row, wipe_mode, grace_s)
         return f"is in the store ({row.store_key}), confirmed at {row.confirmed_utc}; {why}"
     if row.state is _R.VANISHED:
+        if row.problem in LOST_HERE:
+            return f"is unaccounted for: {row.problem_detail}. Keep the camera, and ask whoever looks after this dock."
         return (
             "is unaccounted for: it was seen on the camera, but is no longer there and was not whole here. "
             "Ask who used the camera."
         )
     return _on_its_way(row)
+
+
+def _with_fault(row: RecordingRow) -> str:
+    lost = f"its copy in the store ({row.store_key}) is {row.store_fault} now; restore it from the store's backup"
+    if row.state is _R.WIPED:
+        return f"was confirmed, and was wiped from the camera at {row.wiped_utc}, but {lost}."
+    if row.state is _R.WIPE_INTENT:
+        return f"was confirmed, but {lost}. Its wipe had begun; the next look at the camera tells how far it came."
+    if row.on_device:
+        return f"was confirmed, but {lost}. It is on the camera still, and is not wiped."
+    return f"was confirmed, but {lost}. It is not on a docked camera now."
 
 
 def _on_its_way(row: RecordingRow) -> str:
@@ -68,6 +82,9 @@ def _why_kept(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float
         return f"it stays on the camera because it is flagged ({row.blocks_wipe})."
     if wipe_mode == "off":
         return "it stays on the camera because wipe.mode is off."
+    if wipe_mode == "observe":
+        seen = "" if row.wipe_refusal is None else f" ({row.wipe_refusal})"
+        return f"it stays on the camera because wipe.mode is observe{seen}."
     left_s = grace_s - (float(tx.meta("seen_s") or 0.0) - (row.confirmed_seen_s or 0.0))
     if grace_s and left_s > 0:
         return f"it stays on the camera until its grace time is over, in about {left_s:.0f} s of dockd running."

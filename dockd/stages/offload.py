@@ -69,6 +69,8 @@ def copy_recording(parts: OffloadParts, camera: Camera, recording_id: int, buffe
     control.begin("offloading", os.fsdecode(row.path), row.size_bytes)
     with spool_errors():
         prefix = _durable_prefix(parts, row, marks, buffer, control)
+        if marks and marks[-1].end_bytes > prefix.size_bytes:
+            parts.journal.run_in_thread(lambda tx: recordings.forget_marks(tx, row.id, prefix.size_bytes))
         # What is not vouched for takes room that is about to be reserved.
         parts.spool.truncate(row.spool_name, prefix.size_bytes)
     resumed = prefix.size_bytes > 0

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from dockd.alerts import AlertBoard
 from dockd.errors import DockdError, StoreConflictError
 from dockd.identity import docking_key, name_fields
 from dockd.journal import queries
@@ -69,6 +70,7 @@ class Publisher:
 
     journal: Journal
     calls: StoreCalls
+    alerts: AlertBoard
     agency: str
     dock: str
     quiet: Callable[[int], bool]
@@ -79,10 +81,12 @@ class Publisher:
             try:
                 await self._one(docking)
             except StoreConflictError as error:
-                log.error("manifest_conflict", docking=docking.name, error=error.message, hint=error.hint)
+                self.alerts.put("manifest_conflict", docking.name, error.message)
             except DockdError as error:
                 log.warning("manifest_waits", docking=docking.name, error=error.message)
                 return
+            else:
+                self.alerts.put("manifest_conflict", docking.name, None)
 
     async def _one(self, docking: DockingRow) -> None:
         rows = await self.journal.run(lambda tx: queries.unpublished(tx, docking.id))
@@ -125,8 +129,19 @@ def _put(store: EvidenceStore, key: str, data: bytes) -> set[str]:
         store.put_small(key, data)
     except StoreConflictError:
         found = store.get_small(key)
-        there = json.loads(found) if found else {}
-        if there.get("docking") != json.loads(data)["docking"]:
+        named = _named(found or b"", json.loads(data)["docking"])
+        if named is None:
             raise
-        return {entry["recording"] for entry in there["recordings"]}
+        return named
     return {entry["recording"] for entry in json.loads(data)["recordings"]}
+
+
+def _named(found: bytes, docking: str) -> set[str] | None:
+    """The recordings that a manifest of this docking names; None if it is anything else."""
+    try:
+        there = json.loads(found)
+        if there["docking"] != docking:
+            return None
+        return {str(entry["recording"]) for entry in there["recordings"]}
+    except (ValueError, TypeError, LookupError):
+        return None

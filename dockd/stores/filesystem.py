@@ -294,7 +294,9 @@ class FilesystemStore:
         self.check()
         with _store_errors(key):
             try:
-                with open(self._path(key), "rb") as file:
+                # Not to wait for ever for the other end of a pipe that somebody put there.
+                fd = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+                with open(fd, "rb") as file:
                     data = file.read(_SMALL_LIMIT_BYTES + 1)
             except FileNotFoundError:
                 return None
@@ -303,12 +305,15 @@ class FilesystemStore:
         return data
 
     def list_small(self, prefix: str) -> Iterator[str]:
-        """The keys of all visible files directly below a folder of the store."""
+        """The keys of all that is visible directly below a folder of the store, but for folders.
+
+        Links are named too: a hold that somebody made a link of must not be overlooked.
+        """
         self.check()
         with _store_errors(prefix):
             try:
                 with os.scandir(self._path(prefix)) as entries:
-                    names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+                    names = sorted(entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))
             except FileNotFoundError:
                 return
         yield from (f"{prefix}/{name}" for name in names if not name.startswith("."))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from dockd.errors import StoreConflictError
 from dockd.events import HoldAdded, HoldRemoved
@@ -19,6 +19,15 @@ from dockd.journal.transaction import Transaction
 from dockd.stores.base import EvidenceStore
 
 _LIFTED = ".lifted.json"
+_HINT = "Nothing is wiped while a hold cannot be read. Correct the file in the store, or take it away if it is a copy."
+
+
+def _hex(text: str) -> str:
+    bytes.fromhex(text)
+    return text
+
+
+HexBytes = Annotated[str, AfterValidator(_hex)]
 
 
 class Hold(BaseModel):
@@ -29,9 +38,9 @@ class Hold(BaseModel):
     hold: str
     scope: Literal["camera", "recording"]
     camera: str
-    camera_hex: str
+    camera_hex: HexBytes
     recording: str | None = None
-    path_hex: str | None = None
+    path_hex: HexBytes | None = None
     blake3: str | None = None
     reason: str
     by: str
@@ -77,16 +86,22 @@ def read_holds(store: EvidenceStore, agency: str) -> StoredHolds:
             if data is None:
                 raise StoreConflictError(f"hold {key} disappeared while it was read")
             if name.endswith(_LIFTED):
-                lifts[name.removesuffix(_LIFTED)] = Lift.model_validate_json(data)
+                lift = Lift.model_validate_json(data)
+                lifts[_named(key, lift.hold, name.removesuffix(_LIFTED))] = lift
             else:
-                holds[name.removesuffix(".json")] = Hold.model_validate_json(data)
+                hold = Hold.model_validate_json(data)
+                holds[_named(key, hold.hold, name.removesuffix(".json"))] = hold
         except ValidationError as error:
-            raise StoreConflictError(
-                f"hold {key} cannot be read: {error.error_count()} problems",
-                "Nothing is wiped while a hold cannot be read. Correct or remove the file in the store.",
-            ) from error
+            raise StoreConflictError(f"hold {key} cannot be read: {error.error_count()} problems", _HINT) from error
     in_force = [hold for name, hold in holds.items() if name not in lifts]
     return StoredHolds(in_force, list(lifts.values()))
+
+
+def _named(key: str, says: str, name: str) -> str:
+    """The hold's name, which its file must bear: a copy under another name could not be lifted."""
+    if says != name:
+        raise StoreConflictError(f"hold {key} says that it is hold {says!r}", _HINT)
+    return name
 
 
 def mirror_holds(tx: Transaction, stored: StoredHolds) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from contract.tools import content, digests_of, plant
 from contract.world import AGENCY, DOCK, PATH, SERIAL, World
 
+from dockd.alerts import AlertBoard
 from dockd.lifecycle import DockingState
 from dockd.stages.publish import Publisher, manifest
 from dockd.wipe.facts import StoreCalls
@@ -23,8 +25,9 @@ class Site:
     def __init__(self, world: World) -> None:
         self.world = world
         self.calls = StoreCalls(world.store)
+        self.alerts = AlertBoard(lambda: datetime(2026, 3, 1, tzinfo=UTC))
         self.quiet = False
-        self.publisher = Publisher(world.journal, self.calls, AGENCY, DOCK, lambda docking: self.quiet)
+        self.publisher = Publisher(world.journal, self.calls, self.alerts, AGENCY, DOCK, lambda docking: self.quiet)
 
     @property
     def folder(self) -> Path:
@@ -209,6 +212,11 @@ async def test_what_lies_in_its_place_is_left_and_nothing_is_claimed(site: Site,
     assert there.read_bytes() == garbage
     assert site.named() == {site.uid(recording): None}
     assert site.docking_state == DockingState.ENDED
+    assert site.alerts.codes_of(site.docking_name) == {"manifest_conflict"}
+    there.unlink()
+    await site.publisher.step()
+    assert site.docking_state == DockingState.CLOSED
+    assert site.alerts.codes_of(site.docking_name) == set()
 
 
 async def test_a_manifest_of_this_docking_that_lists_nothing_readable_claims_nothing(site: Site) -> None:
