@@ -6,6 +6,8 @@ PYTHON ?= python3
 JOBS ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
+# One test at a time to each, or the longest would wait in one queue.
+PYTEST := $(BIN)/pytest -n $(JOBS) --maxschedchunk 1
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Folders are in it too: their times tell of removed files.
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
@@ -30,13 +32,14 @@ $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
 	@touch $@
 
 test-fast: setup ## the quick tests, under 2 minutes
-	@$(BIN)/pytest -n $(JOBS) -m "not slow and not bench and not long" $(ARGS)
+	@$(PYTEST) -m "not slow and not bench and not long" $(ARGS)
 
 test: setup ## all tests but those of many minutes, under 10 minutes
-	@$(BIN)/pytest -n $(JOBS) -m "not bench and not long" $(ARGS)
+	@$(PYTEST) -m "not bench and not long" $(ARGS)
 
 test-long: setup ## a hundred kills, gigabytes, ten thousand files: up to 20 minutes
-	@DOCKD_KILLS=100 $(BIN)/pytest -n 2 tests/e2e -m "long or slow" -k "killed or small_files or random_moments" $(ARGS)
+	@DOCKD_KILLS=$${DOCKD_KILLS:-100} $(BIN)/pytest -n 2 --maxschedchunk 1 tests/e2e \
+		-m "long or slow" -k "long or random_moments" $(ARGS)
 
 lint: setup ## style, types, layers, sizes
 	@$(BIN)/ruff check .
