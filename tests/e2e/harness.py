@@ -123,8 +123,14 @@ class Dock:
 
     def is_fresh(self) -> bool:
         """Whether this run of the daemon has said something already."""
-        file = self.state / "status.json"
-        return file.exists() and file.stat().st_mtime_ns >= self.started_ns
+        return self.told_ns() >= self.started_ns
+
+    def told_ns(self) -> int:
+        """When a daemon last wrote its status; 0 if it has not. A starting daemon removes what stands there."""
+        try:
+            return (self.state / "status.json").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     def counts(self) -> dict[str, int]:
         found: dict[str, int] = self.status()["counts"]
