@@ -117,8 +117,7 @@ class Dock:
     def quick_status(self) -> Status:
         """The same; of a running daemon its own file, which is what the command prints."""
         if self.running and self.is_fresh():
-            told: Status = json.loads((self.state / "status.json").read_bytes())
-            return told
+            return dict(json.loads((self.state / "status.json").read_bytes()))
         return self.status()
 
     def is_fresh(self) -> bool:
