@@ -111,7 +111,8 @@ ALERTS: dict[str, AlertKind] = {
     ),
     "unaccounted": AlertKind(
         "critical",
-        "Recordings are neither in the store nor anywhere dockd can see. Run: dockd explain CAMERA",
+        "Recordings are not where they should be: they left their camera before they were whole here, or their copy "
+        "in the store is missing or altered. Run: dockd explain CAMERA",
     ),
     "wipe_blocked": AlertKind("warning", "Confirmed recordings stay on the camera. See: dockd explain CAMERA"),
 }

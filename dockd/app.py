@@ -23,6 +23,7 @@ from dockd.config import Config, config_digest, load_config
 from dockd.custody.witness import Witness
 from dockd.errors import ConfigError, DockdError, TransientError
 from dockd.events import ClockStepped, ConfigurationChanged, DockStarted
+from dockd.journal import queries
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
 from dockd.journal.seen_time import SeenTime
@@ -291,27 +292,27 @@ class Daemon:
                 saved_s = now_s
             if self.bays is not None:
                 self.bays.watch_stalls()
-            await self._take_up_audit()
+            await self._take_up_audits()
             await self.report.tick()
             if self.keeper.usable:
                 await self.publisher.step()
             self.status_file.poke()
             await asyncio.sleep(TICK_S)
 
-    async def _take_up_audit(self) -> None:
+    async def _take_up_audits(self) -> None:
         """Record what `dockd audit` found and left here: the daemon alone writes to the journal."""
-        path = self.paths.audit_report
-        if not path.exists():
-            return
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            await self.journal.run(lambda tx: record_audit(tx, found))
-        except DockdError as error:
-            log.warning("audit_report_waits", error=error.message)
-            return
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.error("audit_report_unreadable", error=str(error), hint="Run the audit again.")
-        path.unlink(missing_ok=True)
+        for path in self.paths.audit_reports():
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+                await self.journal.run(lambda tx, found=found: record_audit(tx, found))  # type: ignore[misc]
+            except TransientError as error:
+                log.warning("audit_report_waits", error=error.message)
+                return
+            except (DockdError, OSError, ValueError, KeyError, TypeError) as error:
+                log.error("audit_report_unusable", error=str(error), hint="It is kept aside. Run the audit again.")
+                path.replace(path.with_suffix(".unusable"))
+                continue
+            path.unlink(missing_ok=True)
 
     def reload(self) -> None:
         """SIGHUP: take over what can be changed while running; the rest needs a restart."""
@@ -324,7 +325,13 @@ class Daemon:
                 hint="The former configuration stays in force.",
             )
             return
-        before, after = config_digest(self.config), config_digest(fresh)
+        waits = [name for name in type(fresh).model_fields if getattr(fresh, name) != getattr(self.config, name)]
+        if "wipe" in waits:
+            waits.remove("wipe")
+        if waits:
+            log.warning("configuration_needs_restart", tables=waits, hint="Only [wipe] is taken over while running.")
+        taken = self.config.model_copy(update={"wipe": fresh.wipe})
+        before, after = config_digest(self.config), config_digest(taken)
         if before == after:
             return
         mode = fresh.wipe.mode
@@ -332,15 +339,14 @@ class Daemon:
         switched_on = mode == "on" and self.wipe_mode != "on"
 
         def tell(tx: Transaction) -> int:
-            row = tx.one("SELECT count(*) FROM recording WHERE on_device AND state = 'confirmed'")
-            released = int(row[0]) if row is not None and switched_on else 0
+            released = queries.releasable(tx) if switched_on else 0
             tx.append(ConfigurationChanged(before_sha256=before, after_sha256=after, wipe_mode=mode, releases=released))
             return released
 
         released = self.journal.run_in_thread(tell)
         log.warning("configuration_reloaded", wipe_mode=mode, releases_recordings=released)
         self.wipe_mode = mode
-        self.config = self.config.model_copy(update={"wipe": fresh.wipe})
+        self.config = taken
         if self.bays is not None:
             for session in self.bays.sessions():
                 session.wiping.forget_refusals()

@@ -69,14 +69,15 @@ class AuditReport:
 
     @property
     def unaccounted(self) -> int:
-        """Recordings that are neither in the store nor anywhere else, those just found missing included."""
-        return self.counts["unaccounted"] + len(self.findings)
+        """Recordings that are not where they should be, what was just found included."""
+        return self.counts["unaccounted"]
 
     def hand_over(self) -> dict[str, Any]:
         """What the daemon has to record."""
         return {
             **{name: getattr(self, name) for name in ("checked", "sample", "unaccounted", "missing", "altered")},
             "chain_ok": self.chain_ok,
+            "chain": self.chains[-1]["chain"] if self.chains else None,
             "findings": [[found.recording, found.fault, found.detail] for found in self.findings],
             "good_again": self.good_again,
         }
@@ -173,7 +174,7 @@ def audit(
     """
     connection = tx.connection
     check_database(connection, whole=True)
-    report = AuditReport(queries.counts(tx), sample=sample)
+    report = AuditReport(dict.fromkeys(map(str, queries.COUNT_NAMES), 0), sample=sample)
     report.chains = check_chains(connection, progress)
     store.check()
     buffer = Buffer()
@@ -187,10 +188,22 @@ def audit(
             read = {key: None if found is None else found.digests}
         report.checked += 1
         _judge(report, row, read[key])
-    # What a former audit already took into the counts is not counted twice.
-    known = tx.one("SELECT count(*) FROM recording WHERE store_fault IS NOT NULL")
-    report.counts["unaccounted"] -= int(known[0]) if known is not None else 0
+    report.counts = _counts_with(tx, report)
     return report
+
+
+def _counts_with(tx: Transaction, report: AuditReport) -> dict[str, int]:
+    """The journal's counts as they are once this audit is taken up; what it knows already counts once."""
+    # One look: a daemon may be taking up another audit at the same time.
+    tx.connection.execute("BEGIN")
+    try:
+        counts = queries.counts(tx)
+        faulted = {uid for (uid,) in tx.all(f"SELECT uid FROM recording WHERE {queries.FAULTED}")}  # noqa: S608
+    finally:
+        tx.connection.execute("COMMIT")
+    found = {finding.recording for finding in report.findings}
+    counts["unaccounted"] += len(found - faulted) - len(faulted & set(report.good_again))
+    return counts
 
 
 def _judge(report: AuditReport, row: RecordingRow, found: Digests | None) -> None:
@@ -205,7 +218,12 @@ def _judge(report: AuditReport, row: RecordingRow, found: Digests | None) -> Non
 
 
 def record_audit(tx: Transaction, found: dict[str, Any]) -> None:
-    """Take up what an audit found: its record, and which recordings are unaccounted from now on."""
+    """Take up what an audit found: its record, and which recordings are unaccounted from now on.
+
+    Raises ValueError if it was made of another journal than this.
+    """
+    if found["chain"] != tx.head.chain:
+        raise ValueError(f"the audit was made of chain {found['chain']}, and this is {tx.head.chain}")
     tx.append(
         Audit(**{name: found[name] for name in ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok")})
     )

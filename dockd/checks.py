@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from dockd.config import Config
+from dockd.custody.witness import Witness
 from dockd.durable import DEVICE_KINDS, file_system_of, reads_past_cache
-from dockd.errors import DockdError
+from dockd.errors import DockdError, JournalDamagedError
+from dockd.journal.database import check_database, check_recent_chain, guarded, open_for_reading
 from dockd.parts import accepted_weaknesses
 from dockd.paths import StatePaths, check_disjoint, is_running
 from dockd.runtime.clock import SystemClock
 from dockd.stores.base import EvidenceStore
+from dockd.wipe.holds import read_holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +33,55 @@ def run_checks(config: Config, store: EvidenceStore, store_root: Path) -> Iterat
     """Look at state directory, spool, store, cameras and clock."""
     paths = StatePaths(config.dock.state_dir)
     running = " (a dockd is running)" if is_running(paths) else ""
-    yield _state_dir(paths, running)
-    yield _disjoint(config, store_root)
-    yield _spool(config, paths)
+    yield _probe("state_dir", lambda: _state_dir(paths, running))
+    yield _probe("disjoint", lambda: _disjoint(config, store_root))
+    yield _probe("spool", lambda: _spool(config, paths))
+    yield _probe("journal", lambda: _journal(paths))
     yield from _store(config, store, paths)
-    yield _cameras(config)
+    yield _probe("cameras", lambda: _cameras(config))
     yield _clock()
     yield Check("wipe", "ok", f"mode {config.wipe.mode}, grace {config.wipe.grace_s:.0f} s")
     if config.mqtt is not None:
         yield Check("mqtt", "warning", "configured, but this version does not speak MQTT yet")
     if config.bays or config.cameras:
         yield Check("usb", "warning", "configured, but this version does not read USB cameras yet")
+
+
+def witnessed(paths: StatePaths) -> None:
+    """Raise JournalDamagedError if there is no journal although this dock once had one."""
+    head = Witness(paths.witness).read()
+    if head is not None:
+        raise JournalDamagedError(
+            f"the journal is gone; this dock had one, up to record {head.seq} of chain {head.chain}",
+            "What it knew cannot be told now. Put journal.db back, or start dockd without it: footage "
+            "still on cameras is taken in anew, spooled files are kept and reported, and nothing is wiped until "
+            "somebody ran: dockd custody acknowledge",
+        )
+
+
+def _journal(paths: StatePaths) -> Check:
+    try:
+        connection = open_for_reading(paths.journal, in_use=is_running(paths))
+    except FileNotFoundError:
+        witnessed(paths)
+        return Check("journal", "ok", "none yet; the first start makes one")
+    try:
+        guarded(lambda: check_database(connection))
+        guarded(lambda: check_recent_chain(connection))
+        (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
+    finally:
+        connection.close()
+    return Check("journal", "ok", f"readable, its newest records are whole ({records} in the longest chain)")
+
+
+def _probe(name: str, probe: Callable[[], Check]) -> Check:
+    """One line in any case: what stops one probe does not stop the others."""
+    try:
+        return probe()
+    except DockdError as error:
+        return Check(name, "failed", f"{error.message}. {error.hint}")
+    except OSError as error:
+        return Check(name, "failed", f"{error}. Run it as root, or as the user that dockd runs as.")
 
 
 def _state_dir(paths: StatePaths, running: str) -> Check:
@@ -80,9 +121,13 @@ def _store(config: Config, store: EvidenceStore, paths: StatePaths) -> Iterator[
         store.pin(store_id)
         place = paths.spool if paths.spool.exists() else paths.state_dir.parent
         status = store.status(place)
-    except (DockdError, OSError) as error:
-        yield Check("store", "failed", f"{error} Run: dockd store init")
+    except DockdError as error:
+        yield Check("store", "failed", f"{error.message}. {error.hint}")
         return
+    except OSError as error:
+        yield Check("store", "failed", f"{error}. Run it as root, or as the user that dockd runs as.")
+        return
+    yield _probe("holds", lambda: _holds(config, store))
     free = "" if status.free_bytes is None else f", {status.free_bytes / 2**30:.1f} GiB free"
     yield Check("store", "ok", f"{status.place} on {status.kind}, id {store_id}{free}")
     weak = [name for name in status.weaknesses if name not in accepted_weaknesses(config)]
@@ -92,6 +137,11 @@ def _store(config: Config, store: EvidenceStore, paths: StatePaths) -> Iterator[
             "warning",
             f"{', '.join(weak)}: footage is taken in, but nothing is wiped (see store.accept)",
         )
+
+
+def _holds(config: Config, store: EvidenceStore) -> Check:
+    in_force = len(read_holds(store, config.dock.agency).in_force)
+    return Check("holds", "ok", f"{in_force} legal holds are in force")
 
 
 def _cameras(config: Config) -> Check:

@@ -129,13 +129,13 @@ def build_parser() -> argparse.ArgumentParser:
     hold = _group(commands, "hold", "look after legal holds; what is held is never wiped")
     add = _command(hold, "add", "bring a legal hold into force", _hold_add)
     subject = add.add_mutually_exclusive_group(required=True)
-    subject.add_argument("--camera", metavar="SERIAL", help="hold everything of this camera")
-    subject.add_argument("--recording", metavar="ID", help="hold one recording: its id or its BLAKE3")
+    subject.add_argument("--camera", type=_filled, metavar="SERIAL", help="hold everything of this camera")
+    subject.add_argument("--recording", type=_filled, metavar="ID", help="hold one recording: its id or its BLAKE3")
     remove = _command(hold, "remove", "lift a legal hold", _hold_remove)
     remove.add_argument("hold", metavar="HOLD", help="the hold's id, from: dockd hold list")
     for parser_ in (add, remove):
-        parser_.add_argument("--reason", required=True, help="why; it is recorded")
-        parser_.add_argument("--by", required=True, help="who; it is recorded")
+        parser_.add_argument("--reason", type=_filled, required=True, help="why; it is recorded")
+        parser_.add_argument("--by", type=_filled, required=True, help="who; it is recorded")
     listing = _command(hold, "list", "list the legal holds in force", _hold_list)
     listing.add_argument("--json", action="store_true", help=json_help)
 
@@ -144,8 +144,14 @@ def build_parser() -> argparse.ArgumentParser:
     acknowledge = _command(
         custody, "acknowledge", "let wiping go on after a new chain had to be begun", _custody_acknowledge
     )
-    acknowledge.add_argument("--by", required=True, help="who; it is recorded")
+    acknowledge.add_argument("--by", type=_filled, required=True, help="who; it is recorded")
     return parser
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("nothing is given (an empty variable?)")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -7,6 +7,7 @@ assumed to be text, and is encoded part by part before it becomes a key.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,6 +17,7 @@ _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456
 PART_LIMIT_BYTES = 200
 _KEPT_BYTES = 160
 _SUFFIX = re.compile(rb"\.([A-Za-z0-9]{1,8})\Z")
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _ODD_SIZES = frozenset({2**32 - 1})
 
 
@@ -40,6 +42,22 @@ def encode_part(raw: bytes) -> str:
 def display_name(raw: bytes) -> str:
     """`raw` as text for people and JSON; what is not UTF-8 is replaced (see `name_fields`)."""
     return raw.decode("utf-8", errors="replace")
+
+
+def plain_text(text: str) -> str:
+    """`text` for a terminal: control, direction and line-breaking characters are shown, not obeyed.
+
+    Names come from cameras: one of them must not forge a line of a report, or clear the screen.
+    """
+    return "".join(
+        char if unicodedata.category(char) not in _UNPRINTABLE else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def plain_name(raw: bytes) -> str:
+    """A name for people alone, on a terminal or in a sentence."""
+    return plain_text(display_name(raw))
 
 
 def name_fields(key: str, raw: bytes) -> dict[str, str]:

@@ -42,10 +42,13 @@ class StatePaths:
         """The chain's head, kept outside of the journal."""
         return self.state_dir / "custody-head.json"
 
-    @property
-    def audit_report(self) -> Path:
-        """What an audit found, for the daemon to take up."""
-        return self.state_dir / "audit-report.json"
+    def audit_report(self, name: str) -> Path:
+        """Where an audit leaves what it found, for the daemon to take up."""
+        return self.state_dir / f"audit-{name}.json"
+
+    def audit_reports(self) -> list[Path]:
+        """What audits have left, the oldest first."""
+        return sorted(self.state_dir.glob("audit-*.json"))
 
     def prepare(self) -> None:
         """Make what lacks; raises AccessError."""

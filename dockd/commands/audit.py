@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from dockd.audit import AuditReport
@@ -14,6 +15,7 @@ from dockd.config import Config, load_config
 from dockd.errors import EXIT_DONE, EXIT_FOUND_WRONG, ServiceMissingError
 from dockd.journal.transaction import Transaction
 from dockd.paths import StatePaths
+from dockd.runtime.randomness import SystemRandomness
 from dockd.runtime.workers import Control
 from dockd.stores.base import EvidenceStore
 
@@ -60,7 +62,7 @@ def _with_progress(tx: Transaction, store: EvidenceStore, sample: int | None) ->
 
 def _hand_over(config: Config, report: AuditReport) -> None:
     """Leave the findings for the daemon, which alone writes to the journal."""
-    path = StatePaths(config.dock.state_dir).audit_report
+    path = StatePaths(config.dock.state_dir).audit_report(f"{time.time_ns():020d}-{SystemRandomness().token(4)}")
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(report.hand_over()), encoding="utf-8")
     os.replace(fresh, path)

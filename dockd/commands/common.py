@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from dockd.checks import witnessed
 from dockd.config import Config
 from dockd.errors import StoreUnknownError
-from dockd.journal.database import guarded, open_for_reading
+from dockd.journal.database import open_for_reading, translate
 from dockd.journal.transaction import Transaction
 from dockd.parts import dock_name, make_store
 from dockd.paths import StatePaths, is_running
@@ -18,18 +20,26 @@ from dockd.stores.filesystem import FilesystemStore
 
 
 @contextmanager
-def journal_read_only(config: Config) -> Iterator[Transaction | None]:
-    """The journal, without any way to write to it; None if there is none yet."""
+def journal_read_only(config: Config, *, may_lack: bool = False) -> Iterator[Transaction | None]:
+    """The journal, without any way to write to it; None if there is none yet.
+
+    Raises JournalDamagedError, also if there is none any more, unless it `may_lack`.
+    """
     paths = StatePaths(config.dock.state_dir)
+    running = is_running(paths)
     try:
-        connection = open_for_reading(paths.journal, in_use=is_running(paths))
+        connection = open_for_reading(paths.journal, in_use=running)
     except FileNotFoundError:
+        if not may_lack and not running:
+            witnessed(paths)
         yield None
         return
     try:
         tx = Transaction(connection, SystemClock(), dock_name(config))
-        guarded(tx.load_head)
+        tx.load_head()
         yield tx
+    except sqlite3.Error as error:
+        raise translate(error) from error
     finally:
         connection.close()
 
@@ -37,7 +47,7 @@ def journal_read_only(config: Config) -> Iterator[Transaction | None]:
 def known_store(config: Config) -> FilesystemStore:
     """The configured store, if it is the one that this dock knows; raises StoreUnknownError."""
     store = make_store(config)
-    with journal_read_only(config) as tx:
+    with journal_read_only(config, may_lack=True) as tx:
         pinned = None if tx is None else tx.meta("store_id")
     found = store.identify()
     if pinned is not None and pinned != found:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dockd.commands.common import journal_read_only, known_store, print_json
 from dockd.config import Config, load_config
 from dockd.custody.chain import rfc3339
 from dockd.errors import EXIT_DONE, EXIT_FOUND_WRONG, UsageError
-from dockd.identity import display_name
+from dockd.identity import display_name, encode_part, plain_name, plain_text
 from dockd.journal.rows import CameraRow, RecordingRow
 from dockd.journal.transaction import Transaction
 from dockd.lifecycle import RecordingState
@@ -25,61 +26,66 @@ def add(config_path: Path, *, camera: str | None, recording: str | None, reason:
     """Bring a hold into force; 1 if it comes too late for something that it covers."""
     config = load_config(config_path)
     store = known_store(config)
-    hold = _make(config, camera, recording, reason, by)
-    publish_hold(store, config.dock.agency, hold)
-    print(f"hold {hold.hold} is in force: {_subject(hold)} is not wiped by any dock that sees this store")
-    # Looked at only now: whatever is not about to be wiped by now finds the hold.
-    with journal_read_only(config) as tx:
-        late = [] if tx is None else _too_late(tx, hold)
+    late: list[RecordingRow] = []
+    for hold in _make(config, camera, recording, reason, by):
+        publish_hold(store, config.dock.agency, hold)
+        subject = plain_text(_subject(hold))
+        print(f"hold {hold.hold} is in force: {subject} is not wiped by any dock that sees this store")
+        # Looked at only now: whatever is not about to be wiped by now finds the hold.
+        with journal_read_only(config, may_lack=True) as tx:
+            late += [] if tx is None else _too_late(tx, hold)
     for row in late:
         done = "is wiped already" if row.state is RecordingState.WIPED else "was about to be wiped"
-        print(f"too late: {display_name(row.path)} {done}; it is in the store as {row.store_key}")
+        print(f"too late: {plain_name(row.path)} {done}; it is in the store as {row.store_key}")
     return EXIT_FOUND_WRONG if late else EXIT_DONE
 
 
-def _make(config: Config, camera: str | None, recording: str | None, reason: str, by: str) -> Hold:
-    name = SystemRandomness().token(8)
-    common = {
-        "hold": name,
-        "reason": reason,
-        "by": by,
-        "created": rfc3339(SystemClock().now()),
-        "dock": dock_name(config),
-    }
+def _make(config: Config, camera: str | None, recording: str | None, reason: str, by: str) -> list[Hold]:
+    """One hold over the camera, or one over each recording that is meant: the same content may be on several."""
+    common = {"reason": reason, "by": by, "created": rfc3339(SystemClock().now()), "dock": dock_name(config)}
     if camera is not None:
         raw = _serial(config, camera)
-        return Hold.model_validate({**common, "scope": "camera", "camera": display_name(raw), "camera_hex": raw.hex()})
-    assert recording is not None
-    row, owner = _recording(config, recording)
-    return Hold.model_validate(
-        {
-            **common,
-            "scope": "recording",
-            "camera": display_name(owner.serial),
-            "camera_hex": owner.serial.hex(),
-            "recording": row.uid,
-            "path_hex": row.path.hex(),
-            "blake3": row.blake3,
-        }
-    )
+        subjects: list[dict[str, str | None]] = [
+            {"scope": "camera", "camera": display_name(raw), "camera_hex": raw.hex()}
+        ]
+    else:
+        assert recording is not None
+        subjects = [
+            {
+                "scope": "recording",
+                "camera": display_name(owner.serial),
+                "camera_hex": owner.serial.hex(),
+                "recording": row.uid,
+                "path_hex": row.path.hex(),
+                "blake3": row.blake3,
+            }
+            for row, owner in _recordings(config, recording)
+        ]
+    token = SystemRandomness().token
+    return [Hold.model_validate({**common, **subject, "hold": token(8)}) for subject in subjects]
 
 
 def _serial(config: Config, camera: str) -> bytes:
-    """A camera that this dock knows by that name, or else the name itself: another dock may know it."""
-    with journal_read_only(config) as tx:
-        known = [] if tx is None else find_cameras(tx, camera)
-    return known[0].serial if known else camera.encode("utf-8", "surrogateescape")
+    """The one camera that this dock knows by that name, or else the name itself: another dock may know it."""
+    with journal_read_only(config, may_lack=True) as tx:
+        known = {row.serial for row in ([] if tx is None else find_cameras(tx, camera))}
+    if len(known) > 1:
+        parts = ", ".join(sorted(encode_part(serial) for serial in known))
+        raise UsageError(f"{len(known)} cameras go by this name", f"Nothing is held. Name one of them: {parts}")
+    if not known:
+        print("this dock has never seen a camera of that name; the hold is for the name exactly as it was given")
+    return known.pop() if known else os.fsencode(camera)
 
 
-def _recording(config: Config, recording: str) -> tuple[RecordingRow, CameraRow]:
-    with journal_read_only(config) as tx:
+def _recordings(config: Config, recording: str) -> list[tuple[RecordingRow, CameraRow]]:
+    with journal_read_only(config, may_lack=True) as tx:
         rows = [] if tx is None else tx.recordings("uid = ?1 OR blake3 = ?1", recording)
         if not rows or tx is None:
             raise UsageError(
                 f"this dock knows no recording {recording}",
                 "Nothing is held. Find the id with: dockd explain CAMERA, or hold the whole camera with --camera.",
             )
-        return rows[0], tx.camera(rows[0].camera)
+        return [(row, tx.camera(row.camera)) for row in rows]
 
 
 def _too_late(tx: Transaction, hold: Hold) -> list[RecordingRow]:
@@ -114,7 +120,7 @@ def show(config_path: Path, *, as_json: bool) -> int:
         print_json([hold.model_dump(exclude_none=True) for hold in holds])
         return EXIT_DONE
     for hold in sorted(holds, key=lambda hold: hold.created):
-        print(f"{hold.hold}  {hold.created}  {_subject(hold)}  by {hold.by}: {hold.reason}")
+        print(f"{hold.hold}  {hold.created}  {plain_text(f'{_subject(hold)}  by {hold.by}: {hold.reason}')}")
     if not holds:
         print("no hold is in force")
     return EXIT_DONE

@@ -10,7 +10,7 @@ from dockd.checks import run_checks
 from dockd.commands.common import journal_read_only, print_json
 from dockd.config import Config, load_config
 from dockd.errors import EXIT_DONE, EXIT_FOUND_WRONG, UsageError
-from dockd.identity import display_name
+from dockd.identity import encode_part, plain_name
 from dockd.journal import queries
 from dockd.parts import make_store
 from dockd.paths import StatePaths, is_running
@@ -81,11 +81,16 @@ def explain(config_path: Path, camera: str) -> int:
         cameras = [] if tx is None else find_cameras(tx, camera)
         if not cameras or tx is None:
             raise UsageError(f"this dock has never seen a camera {camera}", "See the serials in: dockd status")
+        if len(cameras) > 1:
+            print(f"{len(cameras)} cameras go by this name; each is told of:")
         for row in cameras:
+            if len(cameras) > 1:
+                print(f"camera {encode_part(row.serial)} {row.vendor}:{row.product}")
             left = tx.one("SELECT left_alone FROM docking WHERE camera = ? ORDER BY id DESC LIMIT 1", row.id)
             entries = json.loads(left[0]) if left is not None else {}
             for why, count in sorted(entries.items()):
-                print(f"{count} entries on {display_name(row.serial)} were left alone: {why}.")
+                print(f"{count} entries on {plain_name(row.serial)} were left alone: {why}.")
             for recording in tx.recordings("camera = ? ORDER BY path, generation", row.id):
-                print(explain_recording(tx, recording, config.wipe.mode, config.wipe.grace_s))
+                sentence = explain_recording(tx, recording, config.wipe.mode, config.wipe.grace_s)
+                print(f"{recording.uid}  {sentence}")
     return EXIT_DONE

@@ -21,7 +21,7 @@ from dockd.errors import ConfigError
 
 FILE_LIMIT_BYTES = 256 * 1024
 FILES_LIMIT = 100
-_CREATE_HINT = "Make one with: dockd setup, or start from config.example.toml."
+_CREATE_HINT = "Make one from config.example.toml."
 _MERGE_DEPTH_LIMIT = 4
 _TOML_POSITION = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
 

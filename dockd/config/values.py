@@ -104,7 +104,7 @@ def credential(raw: object) -> str:
 
 def usb_port(raw: object) -> str:
     """Where a bay is plugged in, as the kernel writes it."""
-    return _matching(raw, _USB_PORT, 'a port such as "1-1.4" (see: dockd bays)')
+    return _matching(raw, _USB_PORT, 'a port such as "1-1.4"')
 
 
 def usb_id(raw: object) -> str:

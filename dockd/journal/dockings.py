@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from dockd.custody.chain import rfc3339
 from dockd.events import (
@@ -30,6 +30,9 @@ from dockd.identity import (
 from dockd.journal.rows import CameraRow, DockingRow, RecordingRow, recording_names
 from dockd.journal.transaction import Transaction
 from dockd.lifecycle import IN_STORE, WHOLE_HERE, DockingState, RecordingState
+
+NOT_SETTLED: Final = "not_settled"
+"""Problem of a recording that was seen while it was still being written, and then left with its camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +105,22 @@ def begin_docking(
     return camera, tx.docking(docking_id)
 
 
-def end_docking(tx: Transaction, docking_id: int, why: str) -> None:
-    """Record that a camera left, or that it can no longer be shown that it stayed; idempotent."""
+def end_docking(
+    tx: Transaction, docking_id: int, why: str, unsettled: Iterable[SeenFile] = (), rules: Rules | None = None
+) -> None:
+    """Record that a camera left, or that it can no longer be shown that it stayed; idempotent.
+
+    `unsettled` are files that were seen and had not come to rest: they are awaited, not forgotten.
+    """
     docking = tx.docking(docking_id)
     if docking.state in (DockingState.ENDED, DockingState.CLOSED):
         return
     camera = tx.camera(docking.camera)
+    for file in unsettled:
+        take_note(tx, docking, [file], rules or Rules())
+        for row in tx.recordings("uid = ? AND state = 'found'", file.uid):
+            what = "it had not come to rest when the camera left"
+            tx.update(row, problem=NOT_SETTLED, problem_detail=what)
     counts = docking_counts(tx, docking_id)
     tx.append(
         CameraRemoved.model_validate(
@@ -172,14 +185,16 @@ def _take_note_of_known(
         return []
     untouched = (
         known.state is RecordingState.FOUND
-        and known.docking == docking.id
+        and (known.docking == docking.id or known.problem == NOT_SETTLED)
         and tx.one("SELECT 1 FROM ledger WHERE recording = ? LIMIT 1", known.id) is None
         and known.spool_name is None
     )
     if untouched:
         # Not one byte of it was read, so there is nothing that could be told apart from the new content.
         tx.append(_anomaly(camera, docking, known, "changed-before-copy", "it changed before it was copied", None))
-        tx.update(known, **_seen_columns(file), docking=docking.id, on_device=True)
+        columns = _seen_columns(file) | {"problem": None, "problem_detail": None}
+        tx.update(known, **columns, docking=docking.id, on_device=True)
+        tx.run("INSERT OR IGNORE INTO seen (docking, recording) VALUES (?, ?)", docking.id, known.id)
         return []
     changed = []
     if known.on_device or known.state is RecordingState.FOUND:

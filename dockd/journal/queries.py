@@ -18,6 +18,9 @@ COUNT_NAMES = (
     "wiped",
 )
 
+FAULTED = "(state = 'vanished' OR store_fault IS NOT NULL) AND store_fault IS NOT NULL"
+"""Confirmed recordings that an audit found at fault; worded so that the index of unaccounted ones serves it."""
+
 
 def counts(tx: Transaction) -> dict[str, int]:
     """The counts over all recordings ever seen; kept by the journal, not counted."""
@@ -112,12 +115,40 @@ class BayCounts:
     intents: int
 
 
+def unaccounted_cameras(tx: Transaction, limit: int = 8) -> tuple[list[bytes], int]:
+    """The serials of cameras with unaccounted recordings, and how many recordings an audit found at fault."""
+    rows = tx.all(
+        """SELECT serial FROM camera WHERE id IN (
+               SELECT camera FROM recording WHERE state = 'vanished' OR store_fault IS NOT NULL) LIMIT ?""",
+        limit,
+    )
+    faults = tx.one(f"SELECT count(*) FROM recording WHERE {FAULTED}")  # noqa: S608
+    return [serial for (serial,) in rows], int(faults[0]) if faults is not None else 0
+
+
+def awaited(tx: Transaction) -> list[tuple[bytes, int, str]]:
+    """Cameras that left with recordings that are not whole here: serial, how many, since when (RFC 3339)."""
+    return tx.all(
+        """SELECT serial, count(*), max(ended_utc) FROM recording
+           JOIN camera ON camera.id = recording.camera JOIN docking ON docking.id = recording.docking
+           WHERE recording.state = 'found' AND NOT on_device GROUP BY camera.id ORDER BY 3"""
+    )
+
+
 def bay_counts(tx: Transaction, docking_id: int) -> BayCounts:
     """The counts of one docking."""
     rows = tx.all("SELECT name, count, bytes FROM counter WHERE docking = ? AND name LIKE 'state:%'", docking_id)
     count = {name.removeprefix("state:"): n for name, n, _ in rows}
     size = {name.removeprefix("state:"): n for name, _, n in rows}
     done = ("confirmed", "wipe_intent", "wiped")
+    total, bytes_total = sum(count.values()), sum(size.values())
+    # What an audit found at fault is not in the store, whatever its state says.
+    faulted = 0
+    query = f"SELECT state, size_bytes, on_device FROM recording WHERE {FAULTED} AND docking = ?"  # noqa: S608
+    for state, size_bytes, here in tx.all(query, docking_id):
+        count[state] -= 1
+        size[state] -= size_bytes
+        faulted += not here
     on_device = tx.one(
         """SELECT count(*),
                   sum(store_fault IS NOT NULL OR NOT (state = 'confirmed'
@@ -129,19 +160,26 @@ def bay_counts(tx: Transaction, docking_id: int) -> BayCounts:
     )
     assert on_device is not None
     return BayCounts(
-        total=sum(count.values()),
+        total=total,
         confirmed=sum(count.get(state, 0) for state in done),
         wiped=count.get("wiped", 0),
-        bytes_total=sum(size.values()),
+        bytes_total=bytes_total,
         bytes_confirmed=sum(size.get(state, 0) for state in done),
         left_on_camera=on_device[0],
         unverified=on_device[1] or 0,
-        problems=on_device[2] or 0,
+        problems=(on_device[2] or 0) + faulted,
         to_copy=count.get("found", 0),
         to_upload=count.get("spooled", 0),
         to_confirm=count.get("uploaded", 0),
         intents=count.get("wipe_intent", 0),
     )
+
+
+def releasable(tx: Transaction) -> int:
+    """How many confirmed recordings on docked cameras nothing but the wipe mode keeps, as far as the journal knows."""
+    rows = tx.recordings("on_device AND state = 'confirmed' AND blocks_wipe IS NULL AND store_fault IS NULL")
+    held = tx.one("SELECT 1 FROM hold LIMIT 1") is not None
+    return sum(not (held and holds_over(tx, row)) for row in rows)
 
 
 def holds_over(tx: Transaction, row: RecordingRow) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dockd.identity import display_name, encode_part
+import os
+
+from dockd.identity import display_name, encode_part, plain_name, plain_text
 from dockd.journal import queries
 from dockd.journal.recordings import LOST_HERE
 from dockd.journal.rows import CameraRow, RecordingRow
@@ -13,17 +15,23 @@ _R = RecordingState
 
 
 def find_cameras(tx: Transaction, name: str) -> list[CameraRow]:
-    """The cameras whose serial is `name`, as text or as it stands in keys."""
+    """The cameras that go by `name`: their serial's very bytes, else its text, or how it stands in keys.
+
+    More than one are told apart by the caller: a serial may look like another one's text.
+    """
     rows = [CameraRow.from_row(row) for row in tx.all(f"SELECT {CAMERA_COLUMNS} FROM camera")]  # noqa: S608
-    return [row for row in rows if name in (display_name(row.serial), encode_part(row.serial))]
+    exact = [row for row in rows if row.serial == os.fsencode(name)]
+    return exact or [
+        row for row in rows if name in (display_name(row.serial), plain_name(row.serial), encode_part(row.serial))
+    ]
 
 
 def explain(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float = 0.0) -> str:
     """The sentence for one recording."""
-    name = display_name(row.path)
+    name = plain_name(row.path)
     if row.generation > 1:
         name = f"{name} (version {row.generation})"
-    return f"{name}: {_where(tx, row, wipe_mode, grace_s)}"
+    return f"{name}: {plain_text(_where(tx, row, wipe_mode, grace_s))}"
 
 
 def _where(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float) -> str:
@@ -43,7 +51,7 @@ def _where(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float) -
             "is unaccounted for: it was seen on the camera, but is no longer there and was not whole here. "
             "Ask who used the camera."
         )
-    return _on_its_way(row)
+    return _on_its_way(tx, row)
 
 
 def _with_fault(row: RecordingRow) -> str:
@@ -57,13 +65,20 @@ def _with_fault(row: RecordingRow) -> str:
     return f"was confirmed, but {lost}. It is not on a docked camera now."
 
 
-def _on_its_way(row: RecordingRow) -> str:
+def _on_its_way(tx: Transaction, row: RecordingRow) -> str:
+    if row.state is _R.FOUND and not row.on_device:
+        left = None if row.docking is None else tx.docking(row.docking).ended_utc
+        since = "" if left is None else f" at {left}"
+        seen = f" ({row.problem_detail})" if row.problem is not None else ""
+        return f"is on a camera that left{since} before it was copied whole{seen}; dock the camera again."
     if row.problem is not None:
         return f"cannot go on ({row.problem}: {row.problem_detail}); it is kept and not wiped."
     if row.state is _R.FOUND:
         if row.on_device:
-            return "is on the docked camera and is being copied; it is not in the store yet."
-        return "is on a camera that left before it was copied whole; dock the camera again."
+            return "is on the docked camera and is copied, or waits for its turn or for room; it is not stored yet."
+        left = None if row.docking is None else tx.docking(row.docking).ended_utc
+        since = "" if left is None else f" at {left}"
+        return f"is on a camera that left{since} before it was copied whole; dock the camera again."
     if not row.read_whole:
         where = "is read whole once more on the camera" if row.on_device else "waits for its camera to come back"
         return f"was copied in more than one go, so before it is confirmed it {where}; it is kept here."

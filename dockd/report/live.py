@@ -52,8 +52,8 @@ class LiveReport:
 
     async def tick(self) -> None:
         """Bring the alerts that follow from counts and threads up to date."""
-        counts = await self.journal.run(queries.counts)
-        for code, what in count_alerts(counts).items():
+        found = await self.journal.run(lambda tx: count_alerts(tx, queries.counts(tx)))
+        for code, what in found.items():
             self.alerts.put(code, "dock", what)
         waiting = [session.waiting_for for session in self._sessions() if session.waiting_for is not None]
         self.alerts.put("spool_full", "dock", waiting[0] if waiting else None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from dockd.alerts import AlertBoard
 from dockd.custody.chain import rfc3339
-from dockd.identity import name_fields
+from dockd.identity import display_name, name_fields
 from dockd.journal import queries
 from dockd.journal.queries import BayCounts
 from dockd.journal.rows import CameraRow, DockingRow
@@ -45,6 +45,7 @@ def status(
 ) -> dict[str, Any]:
     """The object that `dockd status --json` prints."""
     synchronised, error_ms = tx.clock.synchronised()
+    counts = queries.counts(tx)
     return {
         "dock": {
             "agency": names.agency,
@@ -56,7 +57,11 @@ def status(
         },
         "daemon": {"running": live.running, "pid": live.pid},
         "ts": rfc3339(tx.clock.now()),
-        "counts": queries.counts(tx),
+        "counts": counts,
+        "awaiting_return": [
+            {**camera_fields(serial), "recordings": count, "since": since}
+            for serial, count, since in (queries.awaited(tx) if counts["awaiting_return"] else ())
+        ],
         "wipe_mode": live.wipe_mode,
         "bays": list(bays),
         "alerts": list(live.alerts),
@@ -117,11 +122,14 @@ def bays_without_daemon(tx: Transaction) -> list[dict[str, Any]]:
     return found
 
 
-def count_alerts(counts: dict[str, int]) -> dict[str, str | None]:
-    """The alerts that follow from the counts alone."""
+def count_alerts(tx: Transaction, counts: dict[str, int]) -> dict[str, str | None]:
+    """The alerts that follow from the journal alone."""
     unaccounted, sole = counts["unaccounted"], counts["sole_copy"]
+    cameras, faults = queries.unaccounted_cameras(tx) if unaccounted else ([], 0)
+    names = ", ".join(display_name(serial) for serial in cameras)
     return {
-        "unaccounted": f"{unaccounted} recordings are unaccounted for" if unaccounted else None,
+        "unaccounted": f"{unaccounted} recordings are unaccounted for, of: {names}" if unaccounted else None,
+        "store_fault": f"{faults} confirmed recordings are missing or altered in the store" if faults else None,
         "sole_copy": f"{sole} recordings are on this dock only" if sole else None,
     }
 
@@ -129,7 +137,7 @@ def count_alerts(counts: dict[str, int]) -> dict[str, str | None]:
 def plain_alerts(tx: Transaction, counts: dict[str, int]) -> list[dict[str, Any]]:
     """The alerts that the journal alone can tell of, for a status without a daemon."""
     board = AlertBoard(tx.clock.now)
-    for code, what in count_alerts(counts).items():
+    for code, what in count_alerts(tx, counts).items():
         board.put(code, "dock", what)
     return [alert.payload() for alert in board.standing()]
 
@@ -150,6 +158,7 @@ def empty_status(names: DockNames, wipe_mode: str) -> dict[str, Any]:
         "daemon": {"running": False, "pid": None},
         "ts": rfc3339(clock.now()),
         "counts": dict.fromkeys(map(str, queries.COUNT_NAMES), 0),
+        "awaiting_return": [],
         "wipe_mode": wipe_mode,
         "bays": [],
         "alerts": [],

@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from dockd.identity import plain_text
+
 _COLOURS = {
     "ready": "green",
     "attention": "bold red",
@@ -53,6 +55,9 @@ def status_view(found: dict[str, Any]) -> Group:
     head.append(f"unaccounted {counts['unaccounted']}", style="bold red" if counts["unaccounted"] else "green")
     head.append(f"  sole_copy {counts['sole_copy']}  awaiting_return {counts['awaiting_return']}")
     head.append(f"  wiped {counts['wiped']}")
+    for away in found.get("awaiting_return", ()):
+        camera = plain_text(away["camera"])
+        head.append(f"\nawaited: {away['recordings']} recordings of {camera}, which left at {away['since']}")
     parts: list[Any] = [head]
     if found["bays"]:
         parts.append(_bays(found["bays"]))
@@ -78,13 +83,13 @@ def _bays(bays: Sequence[dict[str, Any]]) -> Table:
     for bay in bays:
         state = _coloured(bay["state"])
         if bay["reason"]:
-            state.append(f" ({bay['reason']})", style="default")
+            state.append(f" ({plain_text(bay['reason'])})", style="default")
         progress = bay.get("progress")
         if progress and progress["bytes_total"]:
             state.append(f" {100 * progress['bytes_done'] // progress['bytes_total']} %", style="cyan")
         table.add_row(
-            Text(str(bay["bay"])),
-            Text(bay["camera"]),
+            Text(plain_text(str(bay["bay"]))),
+            Text(plain_text(bay["camera"])),
             state,
             f"{bay['recordings_confirmed']}/{bay['recordings_total']}",
             str(bay["recordings_wiped"]),
@@ -98,7 +103,8 @@ def _alerts(alerts: Sequence[dict[str, Any]]) -> Text:
     text = Text("\n")
     for alert in alerts:
         text.append(f"{alert['severity']}", style=_COLOURS.get(alert["severity"], ""))
-        text.append(f"  {alert['code']} ({alert['subject']}): {alert['what']}\n    {alert['hint']}\n")
+        what = plain_text(f"{alert['code']} ({alert['subject']}): {alert['what']}")
+        text.append(f"  {what}\n    {alert['hint']}\n")
     return text
 
 

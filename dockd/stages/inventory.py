@@ -23,6 +23,10 @@ class Inventory:
     """Files that the journal knows, as they were when it was told."""
     _still_since_s: dict[bytes, tuple[Seen, float]] = field(default_factory=dict)
 
+    def unsettled(self) -> dict[bytes, Seen]:
+        """The files of the last look that could not be taken note of as whole."""
+        return {path: seen for path, (seen, _) in self._still_since_s.items() if self.noted.get(path) != seen}
+
     def forget(self, path: bytes) -> None:
         """Look at a file with new eyes: it turned out to be another one than was noted."""
         self.noted.pop(path, None)

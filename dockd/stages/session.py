@@ -141,7 +141,10 @@ class Session:
         self.phase = "ended"
         if self.docking is not None:
             docking_id = self.docking.id
-            await self.parts.journal.run(lambda tx: dockings.end_docking(tx, docking_id, why))
+            token = self.parts.randomness.token
+            files = [SeenFile(path, seen, token(8)) for path, seen in self._inventory.unsettled().items()]
+            rules = Rules(self.camera.stable_inodes, self.camera.local_times)
+            await self.parts.journal.run(lambda tx: dockings.end_docking(tx, docking_id, why, files, rules))
             log.info("camera_left", why=why)
             self.lane.poke()
 

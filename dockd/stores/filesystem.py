@@ -69,7 +69,8 @@ def initialise(root: Path, randomness: Randomness) -> tuple[str, bool]:
             return read_store_id(root), False
         except StoreUnknownError:
             if (root / STORE_SENTINEL).exists():
-                raise
+                # Somebody else was just faster; or it is spoilt, and that is told.
+                return read_store_id(root), False
         store_id = randomness.token()
         try:
             write_new_file(root / STORE_SENTINEL, f"{store_id}\n".encode(), token=randomness.token(), root=root)

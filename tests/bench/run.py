@@ -53,7 +53,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--rounds", type=int, default=5, help="rounds that count; default: 5")
     add("--warm-up", type=int, default=1, help="rounds before that; default: 1")
     add("--only", action="append", choices=keys, help="measure only this one; may be given again")
-    add("--cache", choices=("cold", "warm"), default="warm", help="whether the page cache holds the cameras' files: warm, as cameras do not share the dock's disk")
+    add(
+        "--cache",
+        choices=("cold", "warm"),
+        default="warm",
+        help="whether the page cache holds the cameras' files: warm, as cameras do not share the dock's disk",
+    )
     add("--dir", type=Path, default=REPOSITORY.parent, help="where to work; default: beside the repository")
     add("--json", type=Path, help="write everything that was measured here")
     add("--markdown", action="store_true", help="print the tables as Markdown")

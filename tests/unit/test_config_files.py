@@ -82,7 +82,7 @@ def test_a_missing_file(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "none.toml")
     assert caught.value.message == f"{tmp_path}/none.toml: found no file; expected a TOML file"
-    assert "dockd setup" in caught.value.hint
+    assert "config.example.toml" in caught.value.hint
 
 
 def test_all_unusable_files_are_named_at_once(tmp_path):

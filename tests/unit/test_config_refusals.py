@@ -146,7 +146,7 @@ ADDED = {
     ),
     "bay's port": (
         '[[bay]]\nnumber = 1\nusb_port = "usb1"',
-        '10: bay[0].usb_port: found "usb1"; expected a port such as "1-1.4" (see: dockd bays)',
+        '10: bay[0].usb_port: found "usb1"; expected a port such as "1-1.4"',
     ),
     "bay twice": (
         '[[bay]]\nnumber = 1\nusb_port = "1-1"\n[[bay]]\nnumber = 1\nusb_port = "1-2"',
