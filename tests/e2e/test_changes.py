@@ -171,6 +171,27 @@ def test_a_writer_that_stalls_with_the_file_open_is_waited_for(dock, stall_s):
     assert dock.counts()["recordings"] == 2
 
 
+def test_what_is_still_written_when_its_camera_is_pulled_is_awaited(dock):
+    dock.cameras.add("CAM1", {b"a.mp4": MIB})
+    with dock.cameras.writer("CAM1", b"live.mp4") as file:
+        file.write(b"first half" * 100_000)
+        file.flush()
+        dock.wait_alert("recording_not_settled")
+        dock.wait_stored(1)
+        dock.cameras.undock("CAM1")
+        status = dock.wait(lambda status: status["counts"]["awaiting_return"] == 1, "it is awaited")
+        (away,) = status["awaiting_return"]
+        assert (away["camera"], away["recordings"]) == ("CAM1", 1)
+        assert away["since"]
+        assert "not come to rest" in dock.explain("CAM1")
+        (removed,) = dock.events("camera_removed")
+        assert removed["recordings"] == 2
+        file.write(b"other half" * 100_000)
+    dock.cameras.redock("CAM1")
+    counts = dock.finish()["counts"]
+    assert (counts["recordings"], counts["wiped"], counts["unaccounted"]) == (2, 2, 0)
+
+
 def test_a_writer_that_comes_back_before_the_wipe_is_waited_for(dock):
     """The lease at the gate: whoever has the file open for writing keeps it from being deleted."""
     dock.hold("CAM1")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from journal_desk import CAMERA, MTIME_NS, OTHER_CAMERA, PATH, Desk, desk_in, seen, seen_file
 
-from dockd.journal import queries, recordings
+from dockd.identity import Seen
+from dockd.journal import dockings, queries, recordings
 from dockd.journal.dockings import Rules, SeenFile, intent_resolved, mtime_text
 from dockd.journal.rows import DockingRow, RecordingRow
 from dockd.lifecycle import DockingState, RecordingState
@@ -321,3 +322,62 @@ def test_an_interrupted_wipe_is_settled_by_a_look_at_the_device(desk: Desk, gone
 )
 def test_times_as_the_camera_gave_them_are_told_or_given_in_ns(mtime_ns: int, text: str) -> None:
     assert mtime_text(mtime_ns) == text
+
+
+# --- what had not come to rest -----------------------------------------------------------------------
+
+
+def end_with(desk: Desk, docking: DockingRow, *files: SeenFile) -> None:
+    desk.do(lambda tx: dockings.end_docking(tx, docking.id, "it left", files, Rules()))
+
+
+def test_what_was_still_being_written_when_its_camera_left_is_awaited(desk: Desk) -> None:
+    docking = desk.dock()
+    end_with(desk, docking, seen_file(what=seen(500)))
+    row = desk.newest()
+    assert (row.state, row.on_device, row.problem) == (R.FOUND, False, "not_settled")
+    assert desk.do(queries.counts)["awaiting_return"] == 1
+    ((serial, count, since),) = desk.do(queries.awaited)
+    assert (serial, count) == (CAMERA.serial, 1)
+    assert since is not None
+    (removed,) = told(desk, "camera_removed")
+    assert removed["recordings"] == 1
+
+
+@pytest.mark.parametrize("later", [seen(500), seen(2000, mtime_ns=MTIME_NS + 5)], ids=["as it was", "grown"])
+def test_it_is_the_same_recording_when_it_comes_back_whole(desk: Desk, later: Seen) -> None:
+    end_with(desk, desk.dock(), seen_file(what=seen(500)))
+    back = desk.dock()
+    desk.note(back, seen_file(what=later))
+    row = desk.newest()
+    assert (row.generation, row.state, row.size_bytes, row.problem) == (1, R.FOUND, later.size_bytes, None)
+    assert row.on_device
+    assert [one.id for one in desk.do(lambda tx: queries.to_copy(tx, back.id))] == [row.id]
+    assert [one.id for one in desk.do(lambda tx: queries.unpublished(tx, back.id))] == [row.id]
+    assert desk.do(queries.counts)["unaccounted"] == 0
+
+
+def test_it_is_unaccounted_if_the_camera_comes_back_without_it(desk: Desk) -> None:
+    end_with(desk, desk.dock(), seen_file(what=seen(500)))
+    back = desk.dock()
+    desk.listed(back)
+    assert desk.do(queries.counts)["unaccounted"] == 1
+
+
+@pytest.mark.parametrize("state", [R.SPOOLED, R.CONFIRMED])
+def test_a_known_one_that_was_open_again_stays_what_it_is(desk: Desk, state: R) -> None:
+    docking = desk.dock()
+    row = desk.bring_to(state, docking=docking)
+    end_with(desk, docking, seen_file())
+    assert (desk.row(row.id).state, desk.row(row.id).problem) == (state, None)
+    assert desk.do(queries.counts)["recordings"] == 1
+
+
+def test_one_that_had_grown_behind_its_copy_is_awaited_beside_it(desk: Desk) -> None:
+    docking = desk.dock()
+    row = desk.bring_to(R.CONFIRMED, docking=docking)
+    end_with(desk, docking, seen_file(what=seen(9000)))
+    assert desk.row(row.id).state is R.CONFIRMED
+    assert desk.newest().generation == 2
+    counts = desk.do(queries.counts)
+    assert (counts["recordings"], counts["in_store"], counts["awaiting_return"]) == (2, 1, 1)
