@@ -126,7 +126,10 @@ class FileSystem:
     mount_point: str
     device: int
     inner: bytes = b""
-    """Where the path lies *within* the file system: the same for every bind mount of it."""
+    """Where the path lies *within* the file system: the same for every bind mount of it.
+
+    Without a mount point it is the path as this process sees it.
+    """
 
     @property
     def is_network(self) -> bool:
@@ -162,7 +165,32 @@ def file_system_at(fd: int) -> FileSystem:
                     device=device,
                     inner=os.path.normpath(os.path.join(_unescaped(parts[3]), below)),
                 )
-    return FileSystem("unknown", frozenset(), "", device)
+    # In a chroot the mount that its root lies on is not told; what lies on it is, by statfs.
+    return FileSystem(_kind_by_number(fd), frozenset(), "", device, real)
+
+
+_KIND_NUMBERS = {0xEF53: "ext4", 0x58465342: "xfs", 0x9123683E: "btrfs", 0x01021994: "tmpfs", 0x4D44: "vfat"}
+"""f_type of statfs(2): local file systems whose options do not matter here; ext2 and ext3 share ext4's driver."""
+
+
+def _kind_by_number(fd: int) -> str:
+    told = (ctypes.c_long * 64)()
+    if libc().fstatfs(fd, told) != 0:
+        return "unknown"
+    return _KIND_NUMBERS.get(told[0] & 0xFFFFFFFF, "unknown")
+
+
+def overlap(one: FileSystem, other: FileSystem) -> bool | None:
+    """Whether one of two places lies in the other, also by way of a bind mount; None if that cannot be told."""
+    if one.device != other.device:
+        return False
+    if bool(one.mount_point) != bool(other.mount_point):
+        return None
+    return _within(one.inner, other.inner) or _within(other.inner, one.inner)
+
+
+def _within(inner: bytes, outer: bytes) -> bool:
+    return inner == outer or inner.startswith(outer.rstrip(b"/") + b"/")
 
 
 def _unescaped(field: bytes) -> bytes:

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dockd.durable import file_system_of, fsync_dir
+from dockd.durable import FileSystem, file_system_of, fsync_dir
 from dockd.errors import AccessError, NotDisjointError, ServiceMissingError
 
 
@@ -105,18 +105,18 @@ def check_disjoint(places: dict[str, Path]) -> None:
 class Forbidden:
     """Places that must not lie in a camera, nor a camera in them: spool and store.
 
-    `ids` are (device, inode) of the folders; `inner` are device and path within the file system, which
+    `ids` are (device, inode) of the folders; `places` tell where they lie within their file system, which
     a bind mount under another name does not change.
     """
 
     ids: frozenset[tuple[int, int]] = frozenset()
-    inner: tuple[tuple[int, bytes], ...] = ()
+    places: tuple[FileSystem, ...] = ()
 
 
 def forbidden_places(*places: Path) -> Forbidden:
     """What is known of those places that are there."""
     ids = set()
-    inner = []
+    systems = []
     for place in places:
         try:
             entry = os.stat(place)
@@ -124,5 +124,5 @@ def forbidden_places(*places: Path) -> Forbidden:
         except OSError:
             continue
         ids.add((entry.st_dev, entry.st_ino))
-        inner.append((system.device, system.inner))
-    return Forbidden(frozenset(ids), tuple(inner))
+        systems.append(system)
+    return Forbidden(frozenset(ids), tuple(systems))

@@ -16,7 +16,7 @@ from dockd.cameras.base import Listing, WriteBlock
 from dockd.cameras.lease import lease_intact, take_lease
 from dockd.digests import Progress
 from dockd.direct_io import Buffer, Reader
-from dockd.durable import DEVICE_KINDS, file_system_at, mount_id, open_below, reads_past_cache, syncfs
+from dockd.durable import DEVICE_KINDS, file_system_at, mount_id, open_below, overlap, reads_past_cache, syncfs
 from dockd.errors import (
     CameraGoneError,
     NotDisjointError,
@@ -97,8 +97,8 @@ class FolderCamera:
         except OSError as error:
             raise CameraGoneError(f"the folder cannot be opened: {error}") from error
         self.root_id = (root.st_dev, root.st_ino)
-        for device, inner in self._forbidden.inner:
-            if device == system.device and (_within(system.inner, inner) or _within(inner, system.inner)):
+        for place in self._forbidden.places:
+            if overlap(system, place) is not False:
                 raise NotDisjointError(f"camera folder {os.fsdecode(self.path)} is, holds, or lies in spool or store")
         self.stable_inodes = system.kind not in _NO_INODE_KINDS and not system.kind.startswith("fuse")
         self.local_times = system.kind in _LOCAL_TIME_KINDS
@@ -252,10 +252,6 @@ class FolderCamera:
         if self._root_fd >= 0:
             os.close(self._root_fd)
             self._root_fd = -1
-
-
-def _within(path: bytes, above: bytes) -> bool:
-    return path == above or path.startswith(above.rstrip(b"/") + b"/")
 
 
 class _Walk:

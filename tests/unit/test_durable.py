@@ -26,6 +26,7 @@ from dockd.durable import (
     fsync_up_to,
     make_dirs,
     open_below,
+    overlap,
     publish_noreplace,
     reads_past_cache,
     syncfs,
@@ -331,3 +332,39 @@ def test_cameras_may_have_file_systems_that_stores_may_not() -> None:
     assert DEVICE_KINDS > READ_BACK_KINDS
     assert reads_past_cache(FileSystem("vfat", frozenset(), "/", 1), DEVICE_KINDS)
     assert not reads_past_cache(FileSystem("fuseblk", frozenset(), "/", 1), DEVICE_KINDS)
+
+
+# --- in a chroot -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chrooted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mount that everything lies on is not told, as in a chroot that is no mount point."""
+    monkeypatch.setattr("dockd.durable.mount_id", lambda fd: b"0")
+
+
+def test_what_kind_a_disk_is_can_be_told_without_its_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = file_system_of(tmp_path)
+    monkeypatch.setattr("dockd.durable.mount_id", lambda fd: b"0")
+    found = file_system_of(tmp_path)
+    assert found.kind in {told.kind, "unknown"}
+    assert found.kind == told.kind or told.kind not in {"ext4", "xfs", "btrfs", "tmpfs"}
+    assert (found.device, found.mount_point, found.options) == (told.device, "", frozenset())
+    assert found.inner == os.path.realpath(os.fsencode(tmp_path))
+
+
+def test_proc_is_of_no_kind_that_can_be_trusted(chrooted: None) -> None:
+    assert file_system_of("/proc/self").kind == "unknown"
+
+
+def test_places_overlap_if_one_lies_in_the_other() -> None:
+    def place(inner: bytes, *, mount: str = "/", device: int = 1) -> FileSystem:
+        return FileSystem("ext4", frozenset(), mount, device, inner)
+
+    for mount in ("/", ""):
+        assert overlap(place(b"/a", mount=mount), place(b"/a", mount=mount))
+        assert overlap(place(b"/a/b", mount=mount), place(b"/a", mount=mount))
+        assert overlap(place(b"/", mount=mount), place(b"/a", mount=mount))
+        assert overlap(place(b"/a", mount=mount), place(b"/ab", mount=mount)) is False
+    assert overlap(place(b"/a"), place(b"/a", device=2)) is False
+    assert overlap(place(b"/a"), place(b"/b", mount="")) is None, "one of them as the kernel tells it, one not"
