@@ -292,10 +292,14 @@ class Daemon:
                 saved_s = now_s
             if self.bays is not None:
                 self.bays.watch_stalls()
-            await self._take_up_audits()
-            await self.report.tick()
-            if self.keeper.usable:
-                await self.publisher.step()
+            try:
+                await self._take_up_audits()
+                await self.report.tick()
+                if self.keeper.usable:
+                    await self.publisher.step()
+            except TransientError as error:
+                # No room, or another program has the journal locked: at the next tick again.
+                log.warning("tick_waits", error=error.message, hint=error.hint)
             self.status_file.poke()
             await asyncio.sleep(TICK_S)
 

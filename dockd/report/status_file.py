@@ -12,6 +12,8 @@ from typing import Any, Final
 import aiofiles
 import structlog
 
+from dockd.errors import TransientError
+
 log = structlog.get_logger()
 
 SHORTEST_S: Final = 0.4
@@ -44,7 +46,11 @@ class StatusFile:
 
     async def write(self) -> None:
         """Write once; a full disk leaves the older status, whose time shows its age."""
-        status = await self._build()
+        try:
+            status = await self._build()
+        except TransientError as error:
+            log.warning("status_not_written", error=error.message)
+            return
         fresh = self._path.with_suffix(".new")
         try:
             async with aiofiles.open(fresh, "w", encoding="utf-8") as file:

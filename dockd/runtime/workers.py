@@ -66,6 +66,11 @@ class Control:
         """Whether the thread was asked to stop."""
         return self._reason is not None
 
+    @property
+    def reason(self) -> DockdError | None:
+        """Why the thread was asked to stop, if it was."""
+        return self._reason
+
     def still_s(self) -> float:
         """Seconds without progress while busy; 0 when idle."""
         return time.monotonic() - self._last_s if self.busy else 0.0

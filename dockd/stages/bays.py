@@ -188,6 +188,11 @@ class FolderBays:
                 bay.session.attention = None
             if what is not None or bay.refused is None:
                 self.alerts.put("camera_stalled", self._subject(path), what)
+        for session in self._left_behind.values():
+            # It left while its read hung for less than that: what is said of it must become true all the same.
+            if session.worker.control.still_s() > self.stall_timeout_s and session.phase != "ended":
+                session.phase = "ended"
+                self._ending.add(asyncio.create_task(session.end("the folder is gone; a read still hangs")))
 
     async def stop(self, timeout_s: float) -> bool:
         """Stop all sessions; False if a thread is stuck in the kernel and was left behind."""

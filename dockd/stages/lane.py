@@ -63,6 +63,8 @@ class StoreLane:
     _resume: asyncio.Event = field(default_factory=asyncio.Event)
     _in_hand: dict[int, tuple[int, str | None]] = field(default_factory=dict)
     _again: dict[int, int] = field(default_factory=dict)
+    _behind: set[int] = field(default_factory=set)
+    """What the store was in trouble with: one object that cannot be read must not keep all others waiting."""
     _pause_s: float = 0.0
     trouble: str | None = None
 
@@ -116,7 +118,8 @@ class StoreLane:
 
         The same content of the same camera is never in hand twice: it is stored once.
         """
-        for row in await self.parts.journal.run(queries.to_store):
+        waiting = await self.parts.journal.run(queries.to_store)
+        for row in sorted(waiting, key=lambda row: row.id in self._behind):
             if row.id not in self._in_hand and (row.camera, row.blake3) not in self._in_hand.values():
                 return row.id, (row.camera, row.blake3), False
         for recording_id in list(self._again):
@@ -134,6 +137,7 @@ class StoreLane:
         except StoppedError:
             return
         except STORE_TROUBLE as error:
+            self._behind.add(recording_id)
             await self._wait_out(error)
             if again:
                 self._again[recording_id] = self._in_hand[recording_id][0]
@@ -147,6 +151,7 @@ class StoreLane:
             await self._failed_otherwise(error)
             return
         self._clear_trouble()
+        self._behind.discard(recording_id)
         row = await self.parts.journal.run(lambda tx: tx.recording(recording_id))
         fault = None if row.store_fault is None else f"{row.store_key} is {row.store_fault}"
         self.alerts.put("store_fault", row.uid, fault)

@@ -134,7 +134,16 @@ class Session:
             log.error("camera_refused", error=error.message, hint=error.hint)
         finally:
             self.ended = True
-        await self.end(why)
+        while True:
+            try:
+                await self.end(why)
+                return
+            except (SpoolFullError, JournalBusyError) as error:
+                # What is claimed of a camera that left must not stay as it was.
+                log.warning("end_of_docking_waits", error=error.message)
+                if isinstance(self.worker.control.reason, StoppedError):
+                    return
+                await asyncio.sleep(SHORT_PAUSE_S)
 
     async def end(self, why: str) -> None:
         """Record that the docking is over; idempotent."""

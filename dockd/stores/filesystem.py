@@ -36,12 +36,16 @@ from dockd.errors import (
     StoreFullError,
     StoreUnavailableError,
     StoreUnknownError,
+    TransientError,
 )
 from dockd.runtime.randomness import Randomness, SystemRandomness
 from dockd.stores.base import Saved, StoreStatus
 
 _STORE_ID = re.compile(r"[0-9a-f]{32}\Z")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_TELLS_NOTHING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
+"""Errors of opening a file that say nothing of what is in it."""
+
 _SMALL_LIMIT_BYTES = 64 * 1024 * 1024
 _LISTING_S = 60.0
 _FLUSH_BYTES = 64 * UNIT_BYTES
@@ -326,7 +330,10 @@ def _reading_spool(source: Path) -> Iterator[int]:
     try:
         fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError as error:
-        raise SpoolCorruptError(f"spool file {source.name} cannot be opened: {error.strerror}") from error
+        what = f"spool file {source.name} cannot be opened: {error.strerror}"
+        if error.errno in _TELLS_NOTHING:
+            raise TransientError(what) from error
+        raise SpoolCorruptError(what) from error
     try:
         yield fd
     finally:

@@ -53,9 +53,6 @@ class StandingFacts(Protocol):
     async def look(self, rows: Sequence[RecordingRow], camera_refusal: str | None) -> list[Standing]:
         """The facts for each row; `camera_refusal` is what the camera itself has against it."""
 
-    async def renew_holds(self) -> bool:
-        """Read the holds from the store into the journal; False if they cannot be read."""
-
 
 @dataclass(slots=True)
 class Wipe:
@@ -143,7 +140,7 @@ class Wipe:
 
     async def _wipe(self, passed: Sequence[_Examined], stack: ExitStack) -> None:
         going = await self._intend(passed)
-        going = await self._look_at_holds_again(going)
+        going = await self._look_again(going)
         if not going:
             return
         deleted = await self.worker.run(lambda: self._delete(going))
@@ -174,20 +171,22 @@ class Wipe:
                 item.outcome.refusal = Refusal("hold", f"legal hold {', '.join(holds)}")
         return [item for item, holds in zip(passed, held, strict=True) if not holds]
 
-    async def _look_at_holds_again(self, going: Sequence[_Examined]) -> list[_Examined]:
+    async def _look_again(self, going: Sequence[_Examined]) -> list[_Examined]:
+        """Those against which nothing has come up while the device was read, and before the intent was written.
+
+        Above all a hold: whoever brings one into force from now on is told that it comes too late.
+        """
         if not going:
             return []
-        readable = await self.facts.renew_holds()
-        rows = [item.outcome.row for item in going]
-        held = await self.journal.run(lambda tx: [queries.holds_over(tx, row) for row in rows])
+        refused = await self.worker.run(self.camera.may_wipe)
         free = []
-        for item, holds in zip(going, held, strict=True):
-            if not readable:
-                await self._abandon(item, Refusal("holds-unreadable", "holds cannot be read", lasting=False))
-            elif holds:
-                await self._abandon(item, Refusal("hold", f"legal hold {', '.join(holds)}"))
-            else:
+        standings = await self.facts.look([item.outcome.row for item in going], refused)
+        for item, standing in zip(going, standings, strict=True):
+            found = standing_refusal(standing)
+            if found is None:
                 free.append(item)
+            else:
+                await self._abandon(item, found)
         return free
 
     async def _abandon(self, item: _Examined, why: Refusal) -> None:

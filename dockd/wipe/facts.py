@@ -72,7 +72,7 @@ class SiteFacts:
     grace_left_s: Callable[[RecordingRow], float | None]
     clash: Callable[[], bool]
 
-    async def renew_holds(self) -> bool:
+    async def _renew_holds(self) -> bool:
         """Read the holds from the store into the journal; False if they cannot be read."""
         try:
             stored = await self.calls.run(lambda: read_holds(self.calls.store, self.agency))
@@ -84,7 +84,7 @@ class SiteFacts:
 
     async def look(self, rows: Sequence[RecordingRow], camera_refusal: str | None) -> list[Standing]:
         """The facts for each row, all looked up now."""
-        readable = await self.renew_holds()
+        readable = await self._renew_holds()
         store = await self._store_facts(rows)
 
         def ask(tx: Transaction) -> tuple[list[list[str]], bool]:

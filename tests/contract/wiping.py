@@ -32,17 +32,18 @@ class Facts:
     renewed: int = 0
 
     async def look(self, rows: Sequence[RecordingRow], camera_refusal: str | None) -> list[Standing]:
-        told = await self.real.look(rows, camera_refusal)
-        if self.looked_at is not None:
-            self.looked_at()
-        return told
-
-    async def renew_holds(self) -> bool:
-        """Called by the wipe itself between intent and unlink; `look` renews by the real facts alone."""
+        journal = self.real.journal
+        intended = await journal.run(lambda tx: any(tx.recording(row.id).state == "wipe_intent" for row in rows))
+        if not intended:
+            told = await self.real.look(rows, camera_refusal)
+            if self.looked_at is not None:
+                self.looked_at()
+            return told
+        # The second look, between intent and unlink.
         self.renewed += 1
         if self.before is not None:
             self.before()
-        told = await self.real.renew_holds()
+        told = await self.real.look(rows, camera_refusal)
         if self.after is not None:
             self.after()
         return told
