@@ -233,18 +233,20 @@ def test_what_dockd_did_not_put_there_is_left_alone(dock):
     assert all(stranger.read_text() == "of somebody else" for stranger in strangers)
 
 
-def test_one_place_that_cannot_be_used_keeps_nobody_else_waiting(dock):
-    """A link where an object belongs: every try ends in an error of the store, as a bad sector there would."""
-    dock.cameras.add("CAM1", FILES, docked=False)
-    digest = dock.cameras.newest("CAM1", b"a.mp4").content.blake3
+def test_places_that_cannot_be_used_keep_nobody_else_waiting(dock):
+    """Links where objects belong: every try ends in an error of the store, as a bad sector there would."""
+    names = [b"%d.mp4" % number for number in range(5)]
+    dock.cameras.add("CAM1", {name: 3000 + name[0] for name in names}, docked=False)
     folder = dock.store / "calgary" / "recordings" / "CAM1"
     folder.mkdir(parents=True)
-    link = folder / f"{digest}.mp4"
-    link.symlink_to("nowhere")
+    links = [folder / f"{dock.cameras.newest('CAM1', name).content.blake3}.mp4" for name in names]
+    for link in links:
+        link.symlink_to("nowhere")
     dock.cameras.redock("CAM1")
     dock.wait_alert("store_unavailable")
     dock.cameras.add("CAM2", {b"%d.mp4" % number: 5000 + number for number in range(20)})
-    dock.wait(lambda status: status["counts"]["in_store"] == 21, "everything else is stored")
-    assert dock.cameras.file("CAM1", b"a.mp4").exists()
-    link.unlink()
-    dock.finish()
+    dock.wait(lambda status: status["counts"]["in_store"] == 20, "everything else is stored", 120)
+    assert all(dock.cameras.file("CAM1", name).exists() for name in names)
+    for link in links:
+        link.unlink()
+    dock.finish(200)
