@@ -189,11 +189,15 @@ class WipeStarted(OfRecording):
 
 
 class RecordingWiped(OfRecording):
-    """The file was unlinked on the device, made durable, and seen gone. This is not sanitisation."""
+    """The file was unlinked on the device, made durable, and seen gone. This is not sanitisation.
+
+    `interrupted`: the wipe was broken off, and the file was found gone later: who removed it was not seen.
+    """
 
     event = "recording_wiped"
     method: Literal["unlink", "unlink+discard"]
     key: str
+    interrupted: bool | None = None
 
 
 class WipeRefused(OfRecording):

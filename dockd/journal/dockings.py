@@ -302,7 +302,7 @@ def intent_resolved(tx: Transaction, docking: DockingRow, recording_id: int, *, 
     camera = tx.camera(row.camera)
     names = {**recording_names(camera, row), "docking": docking.name}
     if gone:
-        event: Event = RecordingWiped.model_validate({**names, "method": "unlink", "key": key})
+        event: Event = RecordingWiped.model_validate({**names, "method": "unlink", "key": key, "interrupted": True})
         utc = rfc3339(tx.clock.now())
         tx.move(
             row,

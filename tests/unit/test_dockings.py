@@ -306,7 +306,9 @@ def test_an_interrupted_wipe_is_settled_by_a_look_at_the_device(desk: Desk, gone
     assert desk.do(lambda tx: queries.intents(tx, row.camera)) == [desk.row(row.id)]
     desk.do(lambda tx: intent_resolved(tx, docking, row.id, gone=gone, key=row.store_key or ""))
     assert desk.row(row.id).state is state
-    assert told(desk)[-1]["event"] == ("recording_wiped" if gone else "recording_returned")
+    last = told(desk)[-1]
+    assert last["event"] == ("recording_wiped" if gone else "recording_returned")
+    assert last.get("interrupted") is (True if gone else None), "nobody saw dockd unlink it"
 
 
 @pytest.mark.parametrize(
