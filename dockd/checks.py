@@ -78,10 +78,13 @@ def _probe(name: str, probe: Callable[[], Check]) -> Check:
     """One line in any case: what stops one probe does not stop the others."""
     try:
         return probe()
-    except DockdError as error:
-        return Check(name, "failed", f"{error.message}. {error.hint}")
-    except OSError as error:
-        return Check(name, "failed", f"{error}. Run it as root, or as the user that dockd runs as.")
+    except (DockdError, OSError) as error:
+        return _failed(name, error)
+
+
+def _failed(name: str, error: DockdError | OSError) -> Check:
+    hint = error.hint if isinstance(error, DockdError) else "Run it as root, or as the user that dockd runs as."
+    return Check(name, "failed", f"{error}. {hint}")
 
 
 def _state_dir(paths: StatePaths, running: str) -> Check:
@@ -121,11 +124,8 @@ def _store(config: Config, store: EvidenceStore, paths: StatePaths) -> Iterator[
         store.pin(store_id)
         place = paths.spool if paths.spool.exists() else paths.state_dir.parent
         status = store.status(place)
-    except DockdError as error:
-        yield Check("store", "failed", f"{error.message}. {error.hint}")
-        return
-    except OSError as error:
-        yield Check("store", "failed", f"{error}. Run it as root, or as the user that dockd runs as.")
+    except (DockdError, OSError) as error:
+        yield _failed("store", error)
         return
     yield _probe("holds", lambda: _holds(config, store))
     free = "" if status.free_bytes is None else f", {status.free_bytes / 2**30:.1f} GiB free"

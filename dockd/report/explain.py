@@ -74,11 +74,7 @@ def _on_its_way(tx: Transaction, row: RecordingRow) -> str:
     if row.problem is not None:
         return f"cannot go on ({row.problem}: {row.problem_detail}); it is kept and not wiped."
     if row.state is _R.FOUND:
-        if row.on_device:
-            return "is on the docked camera and is copied, or waits for its turn or for room; it is not stored yet."
-        left = None if row.docking is None else tx.docking(row.docking).ended_utc
-        since = "" if left is None else f" at {left}"
-        return f"is on a camera that left{since} before it was copied whole; dock the camera again."
+        return "is on the docked camera and is copied, or waits for its turn or for room; it is not stored yet."
     if not row.read_whole:
         where = "is read whole once more on the camera" if row.on_device else "waits for its camera to come back"
         return f"was copied in more than one go, so before it is confirmed it {where}; it is kept here."

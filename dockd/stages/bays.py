@@ -165,7 +165,7 @@ class FolderBays:
             if bay.session.worker.control.still_s() > self.stall_timeout_s and bay.task is not None:
                 # Its thread hangs in the kernel and will not answer.
                 bay.task.cancel()
-                self._ending.add(asyncio.create_task(bay.session.end("the folder is gone; a read still hangs")))
+                self._end_hung(bay.session)
             self._left_behind[path] = bay.session
         self._forget(path)
 
@@ -191,8 +191,12 @@ class FolderBays:
         for session in self._left_behind.values():
             # It left while its read hung for less than that: what is said of it must become true all the same.
             if session.worker.control.still_s() > self.stall_timeout_s and session.phase != "ended":
-                session.phase = "ended"
-                self._ending.add(asyncio.create_task(session.end("the folder is gone; a read still hangs")))
+                self._end_hung(session)
+
+    def _end_hung(self, session: Session) -> None:
+        """Record the end of a docking whose thread cannot."""
+        session.phase = "ended"
+        self._ending.add(asyncio.create_task(session.end("the folder is gone; a read still hangs")))
 
     async def stop(self, timeout_s: float) -> bool:
         """Stop all sessions; False if a thread is stuck in the kernel and was left behind."""

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from contract.tools import need_program, need_root
 
 FAN_CLASS_CONTENT, FAN_CLOEXEC, FAN_MARK_ADD = 0x4, 0x1, 0x1
 FAN_OPEN_PERM, FAN_ACCESS_PERM = 0x10000, 0x20000
@@ -27,16 +28,6 @@ WRITES = "write,pwrite64,pwritev,pwritev2"
 SYNCS = "fsync,fdatasync,sync_file_range,syncfs"
 RENAMES = "rename,renameat,renameat2,link,linkat"
 UNLINKS = "unlink,unlinkat"
-
-
-def need_root(what: str) -> None:
-    if os.geteuid() != 0:
-        pytest.skip(f"NOT TESTED: {what} needs root")
-
-
-def need_program(program: str, package: str) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"NOT TESTED: {program} is not installed (apt-get install {package})")
 
 
 # --- system calls ------------------------------------------------------------------------------------
