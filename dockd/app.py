@@ -149,7 +149,7 @@ class Daemon:
         self.bays = self._make_bays() if cameras is not None else None
         self.report = self._make_report()
         self.publisher = Publisher(
-            self.journal, self.calls, self.alerts, config.dock.agency, self.dock, self.report.is_quiet
+            self.journal, self.calls, self.alerts, config.dock.agency, self.dock, self.report.is_quiet, self._random
         )
         self.status_file = StatusFile(self.paths.status, self.report.build)
         self.alerts.on_change = lambda alert, stands: self._alert_changed(alert.code, alert.what, stands)

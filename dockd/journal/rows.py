@@ -58,6 +58,7 @@ class DockingRow:
     ended_why: str | None
     write_block: str
     manifest_parts: int
+    manifest_upload: str | None
     left_alone: str
 
     @classmethod

@@ -39,6 +39,7 @@ CREATE TABLE docking (
     ended_why         TEXT,
     write_block       TEXT NOT NULL,
     manifest_parts    INTEGER NOT NULL DEFAULT 0,
+    manifest_upload   TEXT,                         -- the upload id of its manifests, known before the first is sent
     left_alone        TEXT NOT NULL DEFAULT '{}'    -- JSON: why -> how many entries
 );
 CREATE INDEX docking_open ON docking (state) WHERE state <> 'closed';

@@ -22,6 +22,7 @@ from dockd.journal.journal import Journal
 from dockd.journal.rows import CameraRow, DockingRow, RecordingRow
 from dockd.journal.transaction import Transaction
 from dockd.lifecycle import IN_STORE, DockingState
+from dockd.runtime.randomness import Randomness
 from dockd.stores.base import EvidenceStore
 from dockd.wipe.facts import StoreCalls
 
@@ -74,6 +75,7 @@ class Publisher:
     agency: str
     dock: str
     quiet: Callable[[int], bool]
+    randomness: Randomness
 
     async def step(self) -> None:
         """Publish what is due; a store in trouble is tried again at the next step."""
@@ -104,7 +106,8 @@ class Publisher:
         data = manifest(camera, docking, rows, part, self.dock)
         key = docking_key(self.agency, camera.identity, docking.name, part)
         store = self.calls.store
-        named = await self.calls.run(lambda: _put(store, key, data))
+        upload_id = docking.manifest_upload or await self._name_upload(docking.id)
+        named = await self.calls.run(lambda: _put(store, key, data, upload_id))
 
         def tell(tx: Transaction) -> None:
             for row in rows:
@@ -120,13 +123,22 @@ class Publisher:
         await self.journal.run(tell)
 
 
-def _put(store: EvidenceStore, key: str, data: bytes) -> set[str]:
+    async def _name_upload(self, docking_id: int) -> str:
+        """The id under which this docking's manifests are sent: what a crash leaves of one can be taken away."""
+        upload_id = self.randomness.token()
+        await self.journal.run(
+            lambda tx: tx.run("UPDATE docking SET manifest_upload = ? WHERE id = ?", upload_id, docking_id)
+        )
+        return upload_id
+
+
+def _put(store: EvidenceStore, key: str, data: bytes, upload_id: str) -> set[str]:
     """Publish, and give the recordings that the manifest in the store names.
 
     After a crash the same part may be there already with what was true then: it stands as it is.
     """
     try:
-        store.put_small(key, data)
+        store.put_small(key, data, upload_id)
     except StoreConflictError:
         found = store.get_small(key)
         named = _named(found or b"", json.loads(data)["docking"])

@@ -73,8 +73,11 @@ class EvidenceStore(Protocol):
     def is_same_file(self, key: str, device: int, inode: int) -> bool:
         """Whether the object is that very file of this host."""
 
-    def put_small(self, key: str, data: bytes) -> bool:
-        """Publish a small object; False if the same content was there already. Raises StoreConflictError."""
+    def put_small(self, key: str, data: bytes, upload_id: str | None = None) -> bool:
+        """Publish a small object; False if the same content was there already. Raises StoreConflictError.
+
+        With an `upload_id` that the journal knows, what an earlier attempt of that id left behind goes.
+        """
 
     def get_small(self, key: str) -> bytes | None:
         """A small object whole, or None."""

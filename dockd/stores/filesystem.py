@@ -279,14 +279,16 @@ class FilesystemStore:
 
     # --- small objects -------------------------------------------------------------------------------
 
-    def put_small(self, key: str, data: bytes) -> bool:
+    def put_small(self, key: str, data: bytes, upload_id: str | None = None) -> bool:
         """Publish a small object whole and durable; False if the same content was there already."""
         self.check()
         path = self._path(key)
         with _store_errors(key):
             make_dirs(path.parent, self.root)
+            if upload_id is not None:
+                self._partial(path, upload_id).unlink(missing_ok=True)
             try:
-                write_new_file(path, data, token=self._randomness.token(), root=self.root)
+                write_new_file(path, data, token=upload_id or self._randomness.token(), root=self.root)
             except FileExistsError:
                 if self.get_small(key) != data:
                     raise StoreConflictError(f"the store holds something else under {key}") from None

@@ -14,7 +14,9 @@ from contract.tools import content, digests_of, plant
 from contract.world import AGENCY, DOCK, PATH, SERIAL, World
 
 from dockd.alerts import AlertBoard
+from dockd.errors import StoreUnavailableError
 from dockd.lifecycle import DockingState
+from dockd.runtime.randomness import SystemRandomness
 from dockd.stages.publish import Publisher, manifest
 from dockd.wipe.facts import StoreCalls
 
@@ -27,7 +29,7 @@ class Site:
         self.calls = StoreCalls(world.store)
         self.alerts = AlertBoard(lambda: datetime(2026, 3, 1, tzinfo=UTC))
         self.quiet = False
-        self.publisher = Publisher(world.journal, self.calls, self.alerts, AGENCY, DOCK, lambda docking: self.quiet)
+        self.publisher = Publisher(world.journal, self.calls, self.alerts, AGENCY, DOCK, lambda docking: self.quiet, SystemRandomness())
 
     @property
     def folder(self) -> Path:
@@ -194,6 +196,29 @@ async def test_after_a_crash_what_the_part_does_not_name_is_told_in_the_next(sit
     assert there.read_bytes() == before
     assert site.named() == {site.uid(first): 1, site.uid(second): 2}
     assert [entry["recording"] for entry in site.read(2)["recordings"]] == [site.uid(second)]
+
+
+@pytest.mark.parametrize("published", [False, True])
+async def test_what_a_crash_left_half_written_goes_with_the_next_attempt(
+    site: Site, monkeypatch: pytest.MonkeyPatch, published: bool
+) -> None:
+    """Also after a second start: the upload's id was in the journal before the first byte was in the store."""
+    site.add(b"one")
+    site.world.leave()
+
+    def killed(key: str, data: bytes, upload_id: str) -> bool:
+        if published:
+            plant(site.path(), data)
+        plant(site.folder / f".{upload_id}.partial", data[: len(data) // 2])
+        raise StoreUnavailableError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.world.store, "put_small", killed)
+        await site.publisher.step()
+    assert len(list(site.folder.iterdir())) == 1 + published
+    await site.publisher.step()
+    assert [path.name for path in site.folder.iterdir()] == [site.path().name]
+    assert site.docking_state == DockingState.CLOSED
 
 
 # --- trouble -----------------------------------------------------------------------------------------
