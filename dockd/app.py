@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import platform
 import signal
@@ -16,13 +15,12 @@ from typing import Final, Literal
 import structlog
 
 from dockd.alerts import AlertBoard
-from dockd.audit import record_audit
 from dockd.cameras.folder import FolderCamera
 from dockd.cameras.patterns import matcher
 from dockd.config import Config, config_digest, load_config
 from dockd.custody.witness import Witness
-from dockd.errors import ConfigError, DockdError, TransientError
-from dockd.events import ClockStepped, ConfigurationChanged, DockStarted
+from dockd.errors import ConfigError, DockdError
+from dockd.events import ConfigurationChanged, DockStarted
 from dockd.journal import queries
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
@@ -48,6 +46,7 @@ from dockd.stages.session import Session, SessionSettings
 from dockd.stages.trash import empty_trash
 from dockd.stages.upload import StoreParts
 from dockd.stages.wiping import Wiping
+from dockd.upkeep import Upkeep
 from dockd.version import package_digest, version
 from dockd.wipe.execute import Wipe
 from dockd.wipe.facts import SiteFacts, StoreCalls
@@ -56,10 +55,6 @@ log = structlog.get_logger()
 
 STOP_S: Final = 6.0
 """Together with closing the journal this stays below the 10 s that a stop may take."""
-
-TICK_S: Final = 1.0
-CLOCK_STEP_S: Final = 1.0
-SAVE_SEEN_TIME_S: Final = 15.0
 
 
 class Daemon:
@@ -95,7 +90,7 @@ class Daemon:
                 tasks = [
                     group.create_task(self.lane.run(), name="lane"),
                     group.create_task(self.keeper.run(), name="keeper"),
-                    group.create_task(self._tick(), name="tick"),
+                    group.create_task(self.upkeep.run(), name="upkeep"),
                     group.create_task(self.status_file.run(), name="status"),
                 ]
                 if self.bays is not None:
@@ -152,6 +147,17 @@ class Daemon:
             self.journal, self.calls, self.alerts, config.dock.agency, self.dock, self.report.is_quiet, self._random
         )
         self.status_file = StatusFile(self.paths.status, self.report.build)
+        self.upkeep = Upkeep(
+            self.journal,
+            self.clock,
+            self.seen,
+            self.paths,
+            self.bays,
+            self.report,
+            self.keeper,
+            self.publisher,
+            self.status_file.poke,
+        )
         self.alerts.on_change = lambda alert, stands: self._alert_changed(alert.code, alert.what, stands)
         empty_trash(self.journal, self.spool, started.trash)
         self._tell_of_start(started)
@@ -266,57 +272,6 @@ class Daemon:
 
     def _alert_changed(self, code: str, what: str, stands: bool) -> None:
         log.log(30 if stands else 20, "alert" if stands else "alert_over", code=code, what=what)
-
-    async def _note_clock_step(self, offset_s: float) -> float:
-        """Record that the wall clock was set: it moved against the monotonic one. Gives the new offset."""
-        now_s = self.clock.now().timestamp() - self.clock.monotonic_s()
-        step_s = now_s - offset_s
-        if abs(step_s) < CLOCK_STEP_S:
-            # Slow corrections are followed, or they would add up to a step that never was.
-            return now_s
-        log.warning("clock_stepped", step_s=round(step_s, 3))
-        with contextlib.suppress(TransientError):
-            await self.journal.run(lambda tx: tx.append(ClockStepped(step_ms=round(step_s * 1000))))
-            return now_s
-        return offset_s
-
-    async def _tick(self) -> None:
-        saved_s = 0.0
-        offset_s = self.clock.now().timestamp() - self.clock.monotonic_s()
-        while True:
-            now_s = self.clock.monotonic_s()
-            offset_s = await self._note_clock_step(offset_s)
-            if now_s - saved_s >= SAVE_SEEN_TIME_S:
-                with contextlib.suppress(DockdError):
-                    await self.seen.save(now_s)
-                saved_s = now_s
-            if self.bays is not None:
-                self.bays.watch_stalls()
-            try:
-                await self._take_up_audits()
-                await self.report.tick()
-                if self.keeper.usable:
-                    await self.publisher.step()
-            except TransientError as error:
-                # No room, or another program has the journal locked: at the next tick again.
-                log.warning("tick_waits", error=error.message, hint=error.hint)
-            self.status_file.poke()
-            await asyncio.sleep(TICK_S)
-
-    async def _take_up_audits(self) -> None:
-        """Record what `dockd audit` found and left here: the daemon alone writes to the journal."""
-        for path in self.paths.audit_reports():
-            try:
-                found = json.loads(path.read_text(encoding="utf-8"))
-                await self.journal.run(lambda tx, found=found: record_audit(tx, found))  # type: ignore[misc]
-            except TransientError as error:
-                log.warning("audit_report_waits", error=error.message)
-                return
-            except (DockdError, OSError, ValueError, KeyError, TypeError) as error:
-                log.error("audit_report_unusable", error=str(error), hint="It is kept aside. Run the audit again.")
-                path.replace(path.with_suffix(".unusable"))
-                continue
-            path.unlink(missing_ok=True)
 
     def reload(self) -> None:
         """SIGHUP: take over what can be changed while running; the rest needs a restart."""

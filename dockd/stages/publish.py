@@ -122,7 +122,6 @@ class Publisher:
 
         await self.journal.run(tell)
 
-
     async def _name_upload(self, docking_id: int) -> str:
         """The id under which this docking's manifests are sent: what a crash leaves of one can be taken away."""
         upload_id = self.randomness.token()

@@ -29,7 +29,9 @@ class Site:
         self.calls = StoreCalls(world.store)
         self.alerts = AlertBoard(lambda: datetime(2026, 3, 1, tzinfo=UTC))
         self.quiet = False
-        self.publisher = Publisher(world.journal, self.calls, self.alerts, AGENCY, DOCK, lambda docking: self.quiet, SystemRandomness())
+        self.publisher = Publisher(
+            world.journal, self.calls, self.alerts, AGENCY, DOCK, lambda docking: self.quiet, SystemRandomness()
+        )
 
     @property
     def folder(self) -> Path:
