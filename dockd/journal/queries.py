@@ -104,7 +104,9 @@ class BayCounts:
     confirmed: int
     wiped: int
     bytes_total: int
+    bytes_copied: int
     bytes_confirmed: int
+    bytes_wiped: int
     left_on_camera: int
     unverified: int
     """Seen on the device, but not read whole and found equal to the store's in this docking."""
@@ -164,7 +166,9 @@ def bay_counts(tx: Transaction, docking_id: int) -> BayCounts:
         confirmed=sum(count.get(state, 0) for state in done),
         wiped=count.get("wiped", 0),
         bytes_total=bytes_total,
+        bytes_copied=bytes_total - size.get("found", 0),
         bytes_confirmed=sum(size.get(state, 0) for state in done),
+        bytes_wiped=size.get("wiped", 0),
         left_on_camera=on_device[0],
         unverified=on_device[1] or 0,
         problems=(on_device[2] or 0) + faulted,

@@ -124,4 +124,15 @@ class LiveReport:
                 "bytes_done": control.done_bytes,
                 "bytes_total": control.total_bytes,
             }
-        return bay_payload(camera_fields(session.camera.identity.serial), session.camera.bay, facts, progress)
+        camera = camera_fields(session.camera.identity.serial)
+        return bay_payload(camera, session.camera.bay, facts, progress, self._in_flight(session))
+
+    def _in_flight(self, session: Session) -> dict[str, int]:
+        controls = [session.worker.control]
+        if session.docking is not None:
+            controls += self.lane.controls_of(session.docking.camera)
+        found: dict[str, int] = {}
+        for control in controls:
+            if control.busy and control.total_bytes:
+                found[control.phase] = found.get(control.phase, 0) + min(control.done_bytes, control.total_bytes)
+        return found

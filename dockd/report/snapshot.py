@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,9 +73,13 @@ def status(
 
 
 def bay_payload(
-    camera: dict[str, str], bay: str, facts: BayFacts, progress: dict[str, Any] | None = None
+    camera: dict[str, str],
+    bay: str,
+    facts: BayFacts,
+    progress: dict[str, Any] | None = None,
+    in_flight: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """One bay of the status."""
+    """One bay of the status; `in_flight` has for each stage the bytes done of recordings not through it yet."""
     state, reason = bay_state(facts)
     counts = facts.counts
     return {
@@ -88,9 +92,12 @@ def bay_payload(
         "recordings_confirmed": counts.confirmed if counts else 0,
         "recordings_wiped": counts.wiped if counts else 0,
         "bytes_total": counts.bytes_total if counts else 0,
+        "bytes_copied": counts.bytes_copied if counts else 0,
         "bytes_confirmed": counts.bytes_confirmed if counts else 0,
+        "bytes_wiped": counts.bytes_wiped if counts else 0,
         "left_on_camera": counts.left_on_camera if counts else 0,
         "progress": progress,
+        "in_flight": dict(in_flight or {}),
     }
 
 

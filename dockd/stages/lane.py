@@ -32,7 +32,7 @@ from dockd.errors import (
 from dockd.identity import display_name
 from dockd.journal import queries
 from dockd.lifecycle import RecordingState
-from dockd.runtime.workers import Worker
+from dockd.runtime.workers import Control, Worker
 from dockd.stages.upload import StoreParts, spool_copy_lost, upload_recording
 from dockd.stages.verify import confirm_again, confirm_recording
 
@@ -62,6 +62,7 @@ class StoreLane:
     _pokes: int = 0
     _resume: asyncio.Event = field(default_factory=asyncio.Event)
     _in_hand: dict[int, tuple[int, str | None]] = field(default_factory=dict)
+    _serving: dict[int, Worker] = field(default_factory=dict)
     _again: dict[int, int] = field(default_factory=dict)
     _behind: set[int] = field(default_factory=set)
     """What the store was in trouble with: one object that cannot be read must not keep all others waiting."""
@@ -77,6 +78,13 @@ class StoreLane:
     def busy_with(self, camera_id: int) -> bool:
         """Whether a recording of this camera is being uploaded or read back."""
         return any(camera_id == camera for camera, _ in self._in_hand.values()) or camera_id in self._again.values()
+
+    def controls_of(self, camera_id: int) -> list[Control]:
+        """The progress of what is being uploaded or read back of this camera."""
+        hands = self._in_hand.items()
+        return [
+            self._serving[key].control for key, (camera, _) in hands if camera == camera_id and key in self._serving
+        ]
 
     def freshen(self, recording_id: int, camera_id: int) -> None:
         """Read a confirmed recording back once more: its last read-back is too old to wipe on."""
@@ -101,10 +109,12 @@ class StoreLane:
                 continue
             recording_id, content, again = work
             self._in_hand[recording_id] = content
+            self._serving[recording_id] = worker
             try:
                 await self._work(worker, recording_id, buffer, again=again)
             finally:
                 self._in_hand.pop(recording_id, None)
+                self._serving.pop(recording_id, None)
 
     async def _sleep(self, seen: int) -> None:
         """Until there was a poke since `seen`: one that came while this lane was looking counts too."""
