@@ -19,6 +19,8 @@ class AlertKind:
 
     severity: Severity
     hint: str
+    public: str | None = None
+    """Said instead of the alert's own text where names of files must not be told: over MQTT."""
 
 
 ALERTS: dict[str, AlertKind] = {
@@ -32,6 +34,7 @@ ALERTS: dict[str, AlertKind] = {
     "camera_unlistable": AlertKind(
         "warning",
         "A folder on this camera cannot be read; what lies in it is not taken in. Look at its card.",
+        "a folder on the camera cannot be read",
     ),
     "chain_not_acknowledged": AlertKind(
         "critical",
@@ -47,6 +50,7 @@ ALERTS: dict[str, AlertKind] = {
     "internal_error": AlertKind(
         "critical",
         "A defect in dockd stopped this work; it is tried again. Nothing is lost. Report it with the log.",
+        "a defect in dockd stopped this work; it is tried again",
     ),
     "journal_rolled_back": AlertKind(
         "critical",
@@ -58,17 +62,34 @@ ALERTS: dict[str, AlertKind] = {
         "Something else lies in the store where a docking's manifest belongs. The recordings are stored and safe, "
         "but not listed. Find out who put it there, and move it away; the manifest follows by itself.",
     ),
+    "mqtt_refused": AlertKind(
+        "warning",
+        "The broker does not let this dock say everything; dashboards lack it. Footage is not touched by this. "
+        "Look at the broker's access list: a dock publishes below its own root and reads its own command/#.",
+    ),
+    "mqtt_unavailable": AlertKind(
+        "warning",
+        "Dashboards do not hear of this dock; it goes on without, and tells all later. Footage is not touched by "
+        "this. Look at the broker, at [mqtt], and at the network.",
+    ),
     "not_supported": AlertKind("warning", "This version of dockd has no use yet for this part of the configuration."),
+    "paused": AlertKind(
+        "warning", "Nothing is taken from cameras in a paused bay, and nothing is wiped. Run: dockd resume"
+    ),
     "recording_changed": AlertKind(
         "warning",
         "A file changed on the camera after it was copied. Both versions are kept; the new one is taken in.",
+        "a file changed on the camera after it was copied; both versions are kept",
     ),
     "recording_not_settled": AlertKind(
-        "warning", "Somebody keeps a file open for writing. It is taken in as soon as it is closed."
+        "warning",
+        "Somebody keeps a file open for writing. It is taken in as soon as it is closed.",
+        "somebody keeps a file open for writing",
     ),
     "recording_unreadable": AlertKind(
         "critical",
         "A recording cannot be read. It stays on the camera. Keep the camera back and look at its card.",
+        "a recording cannot be read; it stays on the camera",
     ),
     "sole_copy": AlertKind(
         "warning",
@@ -77,6 +98,7 @@ ALERTS: dict[str, AlertKind] = {
     "spool_corrupt": AlertKind(
         "critical",
         "The dock's disk gave back wrong bytes. The copy is made again from the camera. Replace the disk.",
+        "the dock's disk gave back wrong bytes; the copy is made again",
     ),
     "spool_full": AlertKind(
         "warning",
@@ -91,6 +113,7 @@ ALERTS: dict[str, AlertKind] = {
         "critical",
         "The store holds other bytes under a recording's key. The recording is kept and not wiped. Find out who "
         "changed the object, move it away, and restart dockd.",
+        "the store holds other bytes under a recording's key",
     ),
     "store_fault": AlertKind(
         "critical",
@@ -126,6 +149,8 @@ class Alert:
     subject: str
     since: str
     what: str
+    about: str
+    """Whose attention it is a matter of: `dock`, or a camera's subject; many recordings' alerts are one there."""
 
     def payload(self) -> dict[str, Any]:
         """The alert for JSON."""
@@ -133,6 +158,7 @@ class Alert:
         return {
             "code": self.code,
             "subject": self.subject,
+            "about": self.about,
             "severity": kind.severity,
             "since": self.since,
             "what": self.what,
@@ -149,15 +175,18 @@ class AlertBoard:
         self._lock = threading.Lock()
         self.on_change: Callable[[Alert, bool], None] | None = None
 
-    def put(self, code: str, subject: str, what: str | None) -> None:
-        """Raise the alert with its text `what`, or take it down if that is None or empty."""
+    def put(self, code: str, subject: str, what: str | None, *, about: str | None = None) -> None:
+        """Raise the alert with its text `what`, or take it down if that is None or empty.
+
+        `about` names whom the subject belongs to, if it is neither the dock nor a camera itself.
+        """
         assert code in ALERTS, code
         changed: tuple[Alert, bool] | None = None
         with self._lock:
             standing = self._standing.get((code, subject))
             if what:
                 since = standing.since if standing is not None else rfc3339(self._now())
-                alert = Alert(code, subject, since, what)
+                alert = Alert(code, subject, since, what, about or subject)
                 self._standing[code, subject] = alert
                 if standing is None:
                     changed = (alert, True)

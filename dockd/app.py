@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import structlog
 
@@ -27,9 +27,10 @@ from dockd.journal.rows import RecordingRow
 from dockd.journal.seen_time import SeenTime
 from dockd.journal.startup import Started, start
 from dockd.journal.transaction import Transaction
-from dockd.parts import accepted_weaknesses, dock_name, make_store
+from dockd.parts import accepted_weaknesses, connector, dock_name, make_store
 from dockd.paths import StatePaths, check_disjoint, forbidden_places, lock_state_dir
 from dockd.report.live import LiveReport
+from dockd.report.mqtt import quiet_handler
 from dockd.report.snapshot import DockNames
 from dockd.report.status_file import StatusFile
 from dockd.runtime.clock import Clock, SystemClock
@@ -43,9 +44,11 @@ from dockd.stages.lane import StoreLane
 from dockd.stages.offload import OffloadParts
 from dockd.stages.publish import Publisher
 from dockd.stages.session import Session, SessionSettings
+from dockd.stages.switches import Switches
 from dockd.stages.trash import empty_trash
 from dockd.stages.upload import StoreParts
 from dockd.stages.wiping import Wiping
+from dockd.talk import Talk, TalkParts
 from dockd.upkeep import Upkeep
 from dockd.version import package_digest, version
 from dockd.wipe.execute import Wipe
@@ -60,11 +63,15 @@ STOP_S: Final = 6.0
 class Daemon:
     """`dockd run`."""
 
-    def __init__(self, config: Config, config_path: Path, clock: Clock | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: Config, config_path: Path, clock: Clock | None = None, *, print_messages: bool = False
+    ) -> None:
+        self.config = config.model_copy(update={"mqtt": None}) if print_messages else config
+        self._speaks = print_messages or config.mqtt is not None
         self._config_path = config_path
         self.clock: Clock = clock if clock is not None else SystemClock()
         self._random = SystemRandomness()
+        self._boot = self._random.token(8)
         self.paths = StatePaths(config.dock.state_dir)
         self._stop = asyncio.Event()
         self._failure: DockdError | None = None
@@ -82,7 +89,9 @@ class Daemon:
         loop = self._loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        loop.set_exception_handler(quiet_handler)
         self._build()
+        await self.talk.open()
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         log.info("dockd_started", version=version(), dock=self.dock, wipe_mode=self.wipe_mode)
         try:
@@ -139,14 +148,24 @@ class Daemon:
         self.calls = StoreCalls(store)
         forbidden = partial(forbidden_places, self.paths.state_dir, self.paths.spool, store.root)
         self.keeper = StoreKeeper(
-            self.journal, self.calls, self.lane, self.alerts, self.paths.spool, accepted_weaknesses(config), forbidden
+            self.journal,
+            self.calls,
+            self.lane,
+            self.alerts,
+            self.paths.spool,
+            accepted_weaknesses(config),
+            forbidden,
+            self.clock.now,
         )
+        self.switches = Switches(self.clock.monotonic_s)
+        self.journal.run_in_thread(self.switches.load)
         self.bays = self._make_bays() if cameras is not None else None
         self.report = self._make_report()
         self.publisher = Publisher(
             self.journal, self.calls, self.alerts, config.dock.agency, self.dock, self.report.is_quiet, self._random
         )
         self.status_file = StatusFile(self.paths.status, self.report.build)
+        self.talk = self._make_talk()
         self.upkeep = Upkeep(
             self.journal,
             self.clock,
@@ -174,10 +193,33 @@ class Daemon:
             self.bays,
             stall_timeout_s=dock.stall_timeout_s,
             min_free_bytes=self.config.spool.min_free_bytes,
-            mqtt_configured=self.config.mqtt is not None,
+            switches=self.switches,
+            mqtt=self._mqtt_payload,
             wipe_mode=lambda: self.wipe_mode,
             orphans=lambda: self.orphans,
         )
+
+    def _make_talk(self) -> Talk:
+        return Talk.build(
+            TalkParts(
+                self.config.dock,
+                self._boot,
+                self.paths,
+                self.clock,
+                self.journal,
+                self.calls,
+                self.lane,
+                self.keeper,
+                self.bays,
+                self.switches,
+                self.alerts,
+                self.status_file,
+            ),
+            (config_digest(self.config), partial(connector, self.config)) if self._speaks else None,
+        )
+
+    def _mqtt_payload(self) -> dict[str, Any]:
+        return self.talk.payload()
 
     def _begin(self) -> Started:
         event = DockStarted(
@@ -186,7 +228,7 @@ class Daemon:
             configuration_sha256=config_digest(self.config),
             python=platform.python_version(),
             kernel=platform.release(),
-            boot=self._random.token(8),
+            boot=self._boot,
         )
         witness = self.witness.read()
         names = sorted(self.spool.names())
@@ -201,7 +243,7 @@ class Daemon:
             self.alerts.put("chain_not_acknowledged", "dock", what)
         if started.orphans:
             self.alerts.put("spool_orphans", "dock", f"{self.orphans} spool files are not in the journal")
-        unused = {"mqtt": self.config.mqtt, "bay": self.config.bays, "camera": self.config.cameras}
+        unused = {"bay": self.config.bays, "camera": self.config.cameras}
         names = ", ".join(f"[{name}]" for name, value in unused.items() if value)
         self.alerts.put("not_supported", "dock", f"configured, but without effect: {names}" if names else None)
 
@@ -250,7 +292,7 @@ class Daemon:
             lambda what: self.alerts.put("wipe_blocked", subject, what),
         )
         parts = OffloadParts(self.journal, self.spool, self.budget, self._random, config.dock.agency)
-        settings = SessionSettings(config.dock.name, cameras.settle_s, cameras.rescan_s)
+        settings = SessionSettings(config.dock.name, cameras.settle_s, cameras.rescan_s, self.switches.paused)
         return Session(parts, camera, worker, self.lane, self.alerts, settings, wiping)
 
     # --- while it runs -------------------------------------------------------------------------------
@@ -320,6 +362,7 @@ class Daemon:
 
     async def _stop_work(self) -> None:
         log.info("dockd_stopping")
+        await self.talk.stop()
         for worker in [*self.lane.workers, self.calls.worker]:
             worker.control.stop()
         self.lane.poke()
@@ -332,6 +375,7 @@ class Daemon:
             await self.seen.save(self.clock.monotonic_s())
         with contextlib.suppress(DockdError):
             await self.status_file.write()
+        await self.talk.finish()
         self.witness.flush()
         closed = self.journal.close(2.0)
         for worker in [*self.lane.workers, self.calls.worker]:

@@ -6,8 +6,11 @@ the journal: what was found is left in the state directory, and the daemon recor
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +23,8 @@ from dockd.journal import queries, recordings
 from dockd.journal.database import check_database
 from dockd.journal.rows import RecordingRow
 from dockd.journal.transaction import RECORDING_COLUMNS, Transaction
+from dockd.paths import StatePaths
+from dockd.runtime.randomness import SystemRandomness
 from dockd.stores.base import EvidenceStore
 
 _ONE = f"SELECT {RECORDING_COLUMNS} FROM recording WHERE id = ?"  # noqa: S608 - constant
@@ -233,3 +238,11 @@ def record_audit(tx: Transaction, found: dict[str, Any]) -> None:
     for uid in found["good_again"]:
         for row in tx.recordings("uid = ? AND store_fault IS NOT NULL", uid):
             tx.update(row, store_fault=None)
+
+
+def hand_over(paths: StatePaths, report: AuditReport) -> None:
+    """Leave the findings for the daemon, which alone writes to the journal."""
+    path = paths.audit_report(f"{time.time_ns():020d}-{SystemRandomness().token(4)}")
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(report.hand_over()), encoding="utf-8")
+    os.replace(fresh, path)

@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 def _run(args: argparse.Namespace) -> int:
     from dockd.commands.run import run
 
-    return run(args.config)
+    return run(args.config, print_messages=args.print_messages)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -47,6 +47,12 @@ def _audit(args: argparse.Namespace) -> int:
     from dockd.commands.audit import audit
 
     return audit(args.config, sample=args.sample, as_json=args.json)
+
+
+def _control(args: argparse.Namespace) -> int:
+    from dockd.commands.control import control
+
+    return control(args.config, args.command, args.bay)
 
 
 def _store_init(args: argparse.Namespace) -> int:
@@ -104,6 +110,15 @@ def _group(commands: argparse._SubParsersAction[_Parser], name: str, does: str) 
     return parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
 
+_CONTROLS = (
+    ("pause", "begin nothing new: nothing is taken from cameras, nothing is wiped", False),
+    ("resume", "go on after a pause", False),
+    ("rescan", "look now which cameras are there, and what is on them", False),
+    ("retry", "try now what waits for a later attempt", False),
+    ("identify", "show where a bay is", True),
+)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     parser = _Parser(prog="dockd", description="Takes evidence off body-worn cameras, provably.")
@@ -111,7 +126,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     json_help = "print JSON"
 
-    _command(commands, "run", "run the daemon", _run)
+    run = _command(commands, "run", "run the daemon", _run)
+    run.add_argument(
+        "--print-messages", action="store_true", help="print what would be said over MQTT, instead of a broker"
+    )
     check = _command(commands, "check", "validate the configuration and probe all that it names", _check)
     check.add_argument("--json", action="store_true", help=json_help)
     status = _command(commands, "status", "show bays, cameras, counts, and what waits for what", _status)
@@ -122,6 +140,13 @@ def build_parser() -> argparse.ArgumentParser:
     audit = _command(commands, "audit", "read the store again and compare it with the journal", _audit)
     audit.add_argument("--sample", type=_positive, metavar="N", help="read only N recordings, chosen at random")
     audit.add_argument("--json", action="store_true", help=json_help)
+
+    for name, does, bay in _CONTROLS:
+        parser_ = _command(commands, name, does, _control)
+        parser_.add_argument(
+            "--bay", type=_filled, required=bay, metavar="BAY", help="one bay, as `dockd status` names it"
+        )
+        parser_.set_defaults(command=name)
 
     store = _group(commands, "store", "look after the evidence store")
     _command(store, "init", "make the store known (.dockd-store); harmless on a store that is", _store_init)

@@ -8,6 +8,7 @@ DockdError                      has a hint: what it means for the evidence, and 
 │   ├── SpoolFullError          the dock's own disk has no room
 │   ├── NotSettledError         somebody may still be writing the file
 │   ├── JournalBusyError        another program holds the journal's lock, or it was closed
+│   ├── BrokerLostError         no connection to the MQTT broker; reports follow later
 │   └── StoppedError            the daemon is stopping; the work is taken up again later
 ├── PermanentError              needs a person, or another docking
 │   ├── ConfigError             the configuration cannot be used (exit 78)
@@ -16,7 +17,9 @@ DockdError                      has a hint: what it means for the evidence, and 
 │   ├── AccessError             not permitted (exit 77)
 │   ├── RecordingUnreadableError   one file cannot be read; the others go on
 │   ├── StoreUnknownError       not the store that this dock knows; nothing is sent to it
-│   └── NotDisjointError        spool, store and cameras share a place
+│   ├── NotDisjointError        spool, store and cameras share a place
+│   ├── PublishRefusedError     the MQTT broker does not let this dock publish or subscribe
+│   └── CommandError            a command that cannot be carried out as given; nothing was changed
 └── IntegrityError              bytes are not what they were proven to be: nothing is wiped
     ├── SourceChangedError      the file on the camera is another one than was recorded
     ├── SpoolCorruptError       the spool gave back other bytes than were written
@@ -101,6 +104,15 @@ class JournalBusyError(TransientError):
     default_hint = "Nothing was claimed. End the program that has journal.db open; dockd tries again by itself."
 
 
+class BrokerLostError(TransientError):
+    """There is no connection to the MQTT broker, or it was lost."""
+
+    default_hint = (
+        "Footage is not touched by this; only reports stay away, and follow by themselves. Look at the broker, its "
+        "address in [mqtt] url, and the network."
+    )
+
+
 class StoppedError(TransientError):
     """The daemon is stopping."""
 
@@ -158,6 +170,22 @@ class NotDisjointError(PermanentError):
 
     exit_code = EXIT_CONFIG
     default_hint = "A camera folder must lie outside of the spool and the store, or evidence is taken for a camera."
+
+
+class PublishRefusedError(PermanentError):
+    """The MQTT broker does not let this dock publish or subscribe."""
+
+    default_hint = (
+        "Footage is not touched by this. Look at the broker's access list: a dock publishes below its own root and "
+        "reads its own command/#."
+    )
+
+
+class CommandError(PermanentError):
+    """A command that cannot be carried out as it was given; nothing was changed."""
+
+    exit_code = EXIT_USAGE
+    default_hint = "Nothing was changed."
 
 
 class IntegrityError(DockdError):

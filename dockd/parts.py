@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 from dockd.config import Config
 from dockd.errors import ConfigError
+from dockd.paths import credential_path
+from dockd.report.link import Message
+from dockd.report.mqtt import BrokerSettings, connect
+from dockd.report.reporter import Connect, printing
 from dockd.stores.filesystem import FilesystemStore
 
 
@@ -25,3 +32,33 @@ def accepted_weaknesses(config: Config) -> frozenset[str]:
 def dock_name(config: Config) -> str:
     """The dock's name in records: agency/site/name."""
     return f"{config.dock.agency}/{config.dock.site}/{config.dock.name}"
+
+
+def broker_settings(config: Config) -> BrokerSettings | None:
+    """Where the broker is and how to get in; None if the configuration names none."""
+    mqtt = config.mqtt
+    if mqtt is None:
+        return None
+
+    def secret(name: str | None) -> Path | None:
+        return None if name is None else credential_path(name)
+
+    return BrokerSettings(
+        mqtt.host,
+        mqtt.port,
+        mqtt.tls,
+        mqtt.ca_file,
+        secret(mqtt.cert_credential),
+        secret(mqtt.key_credential),
+        mqtt.username,
+        secret(mqtt.password_credential),
+    )
+
+
+def connector(config: Config, will: Message) -> Connect:
+    """How to get a connection: to the broker that the configuration names, or else to standard output."""
+    settings = broker_settings(config)
+    if settings is None:
+        return printing
+    dock = config.dock
+    return partial(connect, settings, f"dockd-{dock.agency}-{dock.site}-{dock.name}", will)

@@ -38,6 +38,11 @@ class StatePaths:
         return self.state_dir / "status.json"
 
     @property
+    def control(self) -> Path:
+        """The control socket, or a link to it."""
+        return self.state_dir / "control.sock"
+
+    @property
     def witness(self) -> Path:
         """The chain's head, kept outside of the journal."""
         return self.state_dir / "custody-head.json"
@@ -126,3 +131,8 @@ def forbidden_places(*places: Path) -> Forbidden:
         ids.add((entry.st_dev, entry.st_ino))
         systems.append(system)
     return Forbidden(frozenset(ids), tuple(systems))
+
+
+def credential_path(name: str) -> Path:
+    """Where a secret's file lies: in systemd's $CREDENTIALS_DIRECTORY, else in /etc/dockd/credentials."""
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY") or "/etc/dockd/credentials") / name

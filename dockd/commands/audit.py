@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import time
 from pathlib import Path
 
-from dockd.audit import AuditReport
+from dockd.audit import AuditReport, hand_over
 from dockd.audit import audit as run_audit
 from dockd.commands.common import journal_read_only, known_store, print_json
-from dockd.config import Config, load_config
+from dockd.config import load_config
 from dockd.errors import EXIT_DONE, EXIT_FOUND_WRONG, ServiceMissingError
 from dockd.journal.transaction import Transaction
 from dockd.paths import StatePaths
-from dockd.runtime.randomness import SystemRandomness
 from dockd.runtime.workers import Control
 from dockd.stores.base import EvidenceStore
 
@@ -32,7 +28,7 @@ def audit(config_path: Path, *, sample: int | None, as_json: bool) -> int:
             report = _with_progress(tx, store, sample)
         else:
             report = run_audit(tx, store, Control(), sample=sample)
-    _hand_over(config, report)
+    hand_over(StatePaths(config.dock.state_dir), report)
     if as_json:
         print_json(report.payload())
     else:
@@ -58,14 +54,6 @@ def _with_progress(tx: Transaction, store: EvidenceStore, sample: int | None) ->
             sample=sample,
             on_recording=lambda row: progress.update(task, advance=1, description=row.store_key or ""),
         )
-
-
-def _hand_over(config: Config, report: AuditReport) -> None:
-    """Leave the findings for the daemon, which alone writes to the journal."""
-    path = StatePaths(config.dock.state_dir).audit_report(f"{time.time_ns():020d}-{SystemRandomness().token(4)}")
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(report.hand_over()), encoding="utf-8")
-    os.replace(fresh, path)
 
 
 def _print(report: AuditReport) -> None:

@@ -15,7 +15,6 @@ from dockd.journal import queries
 from dockd.parts import make_store
 from dockd.paths import StatePaths, is_running
 from dockd.report.explain import explain as explain_recording
-from dockd.report.explain import find_cameras
 from dockd.report.snapshot import DockNames, Live, bays_without_daemon, empty_status, plain_alerts
 from dockd.report.snapshot import status as build_status
 from dockd.version import version
@@ -78,7 +77,7 @@ def explain(config_path: Path, camera: str) -> int:
     """One sentence for each recording of a camera."""
     config = load_config(config_path)
     with journal_read_only(config) as tx:
-        cameras = [] if tx is None else find_cameras(tx, camera)
+        cameras = [] if tx is None else queries.find_cameras(tx, camera)
         if not cameras or tx is None:
             raise UsageError(f"this dock has never seen a camera {camera}", "See the serials in: dockd status")
         if len(cameras) > 1:

@@ -18,10 +18,10 @@ from dockd.errors import EXIT_IO, DockdError
 log = structlog.get_logger()
 
 
-def run(config_path: Path) -> int:
+def run(config_path: Path, *, print_messages: bool = False) -> int:
     """Run the daemon until it is stopped; the exit code."""
     logs.set_up()
-    daemon = Daemon(load_config(config_path), config_path)
+    daemon = Daemon(load_config(config_path), config_path, print_messages=print_messages)
     try:
         code = asyncio.run(daemon.run())
     except DockdError:

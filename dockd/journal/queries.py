@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from dockd.journal.rows import DockingRow, RecordingRow
-from dockd.journal.transaction import DOCKING_COLUMNS, Transaction
+from dockd.identity import display_name, encode_part, plain_name
+from dockd.journal.rows import CameraRow, DockingRow, RecordingRow
+from dockd.journal.transaction import CAMERA_COLUMNS, DOCKING_COLUMNS, Transaction
 from dockd.lifecycle import Bucket
 
 COUNT_NAMES = (
@@ -199,3 +202,76 @@ def holds_over(tx: Transaction, row: RecordingRow) -> list[str]:
         row.path,
     )
     return [name for (name,) in rows]
+
+
+def oldest_unconfirmed_utc(tx: Transaction) -> str | None:
+    """When the docking began in which the longest waiting unconfirmed recording was first seen (RFC 3339)."""
+    row = tx.one(
+        """SELECT started_utc FROM docking WHERE id = (
+               SELECT min(seen.docking) FROM recording JOIN seen ON seen.recording = recording.id
+               WHERE state IN ('found', 'spooled', 'uploaded'))"""
+    )
+    return None if row is None else str(row[0])
+
+
+def spool_used_bytes(tx: Transaction) -> int:
+    """How much the spool holds, as far as the journal vouches for it."""
+    row = tx.one(
+        """SELECT coalesce(sum(CASE state WHEN 'found'
+               THEN coalesce((SELECT max(end_bytes) FROM ledger WHERE ledger.recording = recording.id), 0)
+               ELSE size_bytes END), 0) FROM recording WHERE spool_name IS NOT NULL"""
+    )
+    assert row is not None
+    return int(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class CameraReport:
+    """A camera's last docking at this dock; times RFC 3339."""
+
+    serial: bytes
+    bay: str
+    docking: str
+    docked_at: str
+    left_at: str | None
+    recordings: int
+    confirmed: int
+    wiped: int
+
+
+def camera_reports(tx: Transaction, serials: Collection[bytes] | None = None) -> list[CameraReport]:
+    """The last docking of each camera that this dock has ever seen, or of some of them."""
+    rows = tx.all(
+        """SELECT serial, max(docking.id) FROM camera JOIN docking ON docking.camera = camera.id
+           GROUP BY serial ORDER BY camera.id"""
+    )
+    found = []
+    for serial, docking_id in rows:
+        if serials is not None and serial not in serials:
+            continue
+        docking, counts = tx.docking(docking_id), bay_counts(tx, docking_id)
+        found.append(
+            CameraReport(
+                serial,
+                docking.bay,
+                docking.name,
+                docking.started_utc,
+                docking.ended_utc,
+                counts.total,
+                counts.confirmed,
+                counts.wiped,
+            )
+        )
+    return found
+
+
+def find_cameras(tx: Transaction, name: str) -> list[CameraRow]:
+    """The cameras that go by `name`: their serial's very bytes, else its text, or how it stands in keys.
+
+    More than one are told apart by the caller: a serial may look like another one's text.
+    """
+    rows = [CameraRow.from_row(row) for row in tx.all(f"SELECT {CAMERA_COLUMNS} FROM camera")]  # noqa: S608
+    exact = [row for row in rows if row.serial == os.fsencode(name)]
+    return exact or [
+        row for row in rows if name in (display_name(row.serial), plain_name(row.serial), encode_part(row.serial))
+    ]

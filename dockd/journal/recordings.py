@@ -321,3 +321,8 @@ def problem(tx: Transaction, recording_id: int, code: str, detail: str, *, integ
 def problem_over(tx: Transaction, recording_id: int) -> None:
     """Try again what could not go on."""
     tx.update(tx.recording(recording_id), problem=None, problem_detail=None)
+
+
+def retry_storing(tx: Transaction) -> None:
+    """Try again what could not go to the store: what only a person could mend may have been mended."""
+    tx.run("UPDATE recording SET problem = NULL, problem_detail = NULL WHERE state IN ('spooled', 'uploaded')")

@@ -131,6 +131,11 @@ CREATE TABLE hold (
     json   TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- Retained MQTT topics that have to be taken back when what they tell is over: a dock cannot read its own.
+CREATE TABLE mqtt_kept (
+    topic TEXT PRIMARY KEY
+) WITHOUT ROWID;
+
 -- Counters, kept by the triggers below and never counted. Docking 0 is the whole journal.
 CREATE TABLE counter (
     docking INTEGER NOT NULL,

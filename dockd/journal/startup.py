@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dockd.custody.chain import line_digest
 from dockd.events import DockStarted, Head
-from dockd.journal import dockings
+from dockd.journal import dockings, recordings
 from dockd.journal.transaction import Transaction
 
 
@@ -45,8 +45,7 @@ def start(tx: Transaction, event: DockStarted, witness: Head | None, spooled: It
     else:
         tx.append(event)
     dockings.end_all_dockings(tx, "the daemon was started anew, so it cannot be shown that the camera stayed")
-    # What only a person could mend may have been mended.
-    tx.run("UPDATE recording SET problem = NULL, problem_detail = NULL WHERE state IN ('spooled', 'uploaded')")
+    recordings.retry_storing(tx)
     trash = tuple(name for (name,) in tx.all("SELECT name FROM spool_trash"))
     known = set(trash)
     orphans = []

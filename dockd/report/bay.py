@@ -40,6 +40,7 @@ class BayFacts:
     store_trouble: str | None
     waits: str | None
     counts: BayCounts | None
+    paused: bool = False
 
 
 def safe_to_take(facts: BayFacts) -> bool:
@@ -59,6 +60,13 @@ def safe_to_take(facts: BayFacts) -> bool:
 
 def bay_state(facts: BayFacts) -> tuple[BayState, str | None]:
     """The bay's state, and the reason for `waiting` and `attention`."""
+    state, reason = _unpaused_state(facts)
+    if facts.paused and facts.idle and not facts.busy_in_store and state is not BayState.ATTENTION:
+        return BayState.WAITING, "paused by an operator"
+    return state, reason
+
+
+def _unpaused_state(facts: BayFacts) -> tuple[BayState, str | None]:
     counts = facts.counts
     if facts.attention is not None:
         return BayState.ATTENTION, facts.attention

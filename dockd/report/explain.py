@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
-from dockd.identity import display_name, encode_part, plain_name, plain_text
+from dockd.identity import plain_name, plain_text
 from dockd.journal import queries
 from dockd.journal.recordings import LOST_HERE
-from dockd.journal.rows import CameraRow, RecordingRow
-from dockd.journal.transaction import CAMERA_COLUMNS, Transaction
+from dockd.journal.rows import RecordingRow
+from dockd.journal.transaction import Transaction
 from dockd.lifecycle import RecordingState
 
 _R = RecordingState
-
-
-def find_cameras(tx: Transaction, name: str) -> list[CameraRow]:
-    """The cameras that go by `name`: their serial's very bytes, else its text, or how it stands in keys.
-
-    More than one are told apart by the caller: a serial may look like another one's text.
-    """
-    rows = [CameraRow.from_row(row) for row in tx.all(f"SELECT {CAMERA_COLUMNS} FROM camera")]  # noqa: S608
-    exact = [row for row in rows if row.serial == os.fsencode(name)]
-    return exact or [
-        row for row in rows if name in (display_name(row.serial), plain_name(row.serial), encode_part(row.serial))
-    ]
 
 
 def explain(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float = 0.0) -> str:

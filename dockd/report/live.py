@@ -19,6 +19,7 @@ from dockd.stages.bays import FolderBays
 from dockd.stages.keeper import StoreKeeper
 from dockd.stages.lane import StoreLane
 from dockd.stages.session import Session
+from dockd.stages.switches import Switches
 
 _ATTENTION = ("camera_stalled", "camera_refused", "camera_unlistable", "identity_clash", "internal_error")
 
@@ -36,7 +37,8 @@ class LiveReport:
     bays: FolderBays | None
     stall_timeout_s: float
     min_free_bytes: int
-    mqtt_configured: bool
+    switches: Switches
+    mqtt: Callable[[], dict[str, Any]]
     wipe_mode: Callable[[], str]
     orphans: Callable[[], int]
 
@@ -56,6 +58,7 @@ class LiveReport:
         for code, what in found.items():
             self.alerts.put(code, "dock", what)
         waiting = [session.waiting_for for session in self._sessions() if session.waiting_for is not None]
+        self.alerts.put("paused", "dock", self.switches.what())
         self.alerts.put("spool_full", "dock", waiting[0] if waiting else None)
         limit_s = self.stall_timeout_s
         stuck = [worker for worker in self.lane.workers if worker.control.still_s() > limit_s]
@@ -75,7 +78,8 @@ class LiveReport:
                 "free_bytes": self.budget.free_bytes(),
                 "min_free_bytes": self.min_free_bytes,
             },
-            mqtt={"configured": self.mqtt_configured, "connected": False},
+            mqtt=self.mqtt(),
+            paused=sorted(self.switches.paused_bays),
         )
 
         def read(tx: Transaction) -> dict[str, Any]:
@@ -115,6 +119,7 @@ class LiveReport:
             store_trouble=self.keeper.problem or self.lane.trouble,
             waits=session.wiping.waits,
             counts=counts,
+            paused=self.switches.paused(session.camera.bay),
         )
         progress = None
         if control.busy and control.total_bytes:
@@ -125,7 +130,8 @@ class LiveReport:
                 "bytes_total": control.total_bytes,
             }
         camera = camera_fields(session.camera.identity.serial)
-        return bay_payload(camera, session.camera.bay, facts, progress, self._in_flight(session))
+        found = bay_payload(camera, session.camera.bay, facts, progress, self._in_flight(session))
+        return {**found, "identify": self.switches.identifying(session.camera.bay)}
 
     def _in_flight(self, session: Session) -> dict[str, int]:
         controls = [session.worker.control]

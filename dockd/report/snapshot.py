@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from dockd.alerts import AlertBoard
@@ -38,6 +39,7 @@ class Live:
     store: dict[str, Any] = field(default_factory=dict)
     spool: dict[str, Any] = field(default_factory=dict)
     mqtt: dict[str, Any] = field(default_factory=dict)
+    paused: Sequence[str] = ()
 
 
 def status(
@@ -54,6 +56,7 @@ def status(
             "version": names.version,
             "chain": tx.head.chain,
             "seq": tx.head.seq,
+            "sha256": tx.head.sha256,
         },
         "daemon": {"running": live.running, "pid": live.pid},
         "ts": rfc3339(tx.clock.now()),
@@ -62,14 +65,21 @@ def status(
             {**camera_fields(serial), "recordings": count, "since": since}
             for serial, count, since in (queries.awaited(tx) if counts["awaiting_return"] else ())
         ],
+        "oldest_unconfirmed_s": _age_s(tx.clock.now(), queries.oldest_unconfirmed_utc(tx)),
         "wipe_mode": live.wipe_mode,
+        "paused": list(live.paused),
         "bays": list(bays),
         "alerts": list(live.alerts),
         "store": live.store,
-        "spool": {**live.spool, "orphans": orphans},
+        "spool": {"used_bytes": queries.spool_used_bytes(tx), **live.spool, "orphans": orphans},
         "mqtt": live.mqtt,
         "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
     }
+
+
+def _age_s(now: datetime, since: str | None) -> float | None:
+    """How long ago a moment was; 0 for one that a set clock has put into the future."""
+    return None if since is None else max(0.0, round((now - datetime.fromisoformat(since)).total_seconds(), 3))
 
 
 def bay_payload(
@@ -161,12 +171,15 @@ def empty_status(names: DockNames, wipe_mode: str) -> dict[str, Any]:
             "version": names.version,
             "chain": "",
             "seq": 0,
+            "sha256": "",
         },
         "daemon": {"running": False, "pid": None},
         "ts": rfc3339(clock.now()),
         "counts": dict.fromkeys(map(str, queries.COUNT_NAMES), 0),
         "awaiting_return": [],
+        "oldest_unconfirmed_s": None,
         "wipe_mode": wipe_mode,
+        "paused": [],
         "bays": [],
         "alerts": [],
         "store": {},

@@ -26,6 +26,7 @@ class StatusFile:
     def __init__(self, path: Path, build: Callable[[], Awaitable[dict[str, Any]]]) -> None:
         self._path = path
         self._build = build
+        self.on_status: Callable[[dict[str, Any]], None] | None = None
         self._changed = asyncio.Event()
 
     def poke(self) -> None:
@@ -51,6 +52,8 @@ class StatusFile:
         except TransientError as error:
             log.warning("status_not_written", error=error.message)
             return
+        if self.on_status is not None:
+            self.on_status(status)
         fresh = self._path.with_suffix(".new")
         try:
             async with aiofiles.open(fresh, "w", encoding="utf-8") as file:

@@ -91,6 +91,13 @@ class FolderBays:
         for session in self.sessions():
             session.poke(look=look)
 
+    def rescan(self, bay: str | None) -> None:
+        """Look anew: at one bay's camera, or at which cameras are there and at all of them."""
+        for session in self.sessions():
+            if bay in (None, session.camera.bay):
+                session.poke(look=True)
+        self._wake.set()
+
     def stored(self, camera_id: int) -> None:
         """A recording of this camera went a step further in the store; there may be more room in the spool."""
         for session in self.sessions():

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dockd.alerts import AlertBoard
 from dockd.cameras.base import Camera, Listing
 from dockd.digests import Progress
 from dockd.errors import NotSettledError, RecordingUnreadableError, SourceChangedError
-from dockd.identity import Seen
+from dockd.identity import Seen, display_name
 
 
 @dataclass(slots=True)
@@ -75,3 +76,12 @@ def without_writers(
         except RecordingUnreadableError:
             whole[path] = seen
     return whole, written
+
+
+def tell_of_listing(alerts: AlertBoard, subject: str, listing: Listing, written: set[bytes]) -> None:
+    """Raise, or take down, the alerts that follow from a listing; `written`: what somebody has open for writing."""
+    alerts.put("camera_unlistable", subject, "; ".join(list(listing.problems)[:3]) or None)
+    names = ", ".join(display_name(path) for path in sorted(written)[:3])
+    alerts.put("recording_not_settled", subject, f"open for writing: {names}" if written else None)
+    text = ", ".join(f"{count} {why}" for why, count in sorted(listing.left_alone.items()))
+    alerts.put("entries_left_alone", subject, f"left alone: {text}" if text else None)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from dockd.alerts import AlertBoard
+from dockd.custody.chain import rfc3339
 from dockd.errors import DockdError, StoreUnknownError
 from dockd.journal.journal import Journal
 from dockd.paths import Forbidden
@@ -35,13 +37,17 @@ class StoreKeeper:
     spool: Path
     accepted: frozenset[str]
     look_at_places: Callable[[], Forbidden]
+    now: Callable[[], datetime]
     forbidden: Forbidden = field(init=False)
     """Where no camera may lie; looked up in the store's thread, for a store that hangs must not stop a camera."""
     status: StoreStatus | None = None
     problem: str | None = None
+    since: datetime = field(init=False)
+    """Since when the store is usable, or is not."""
 
     def __post_init__(self) -> None:
         self.forbidden = self.look_at_places()
+        self.since = self.now()
 
     @property
     def usable(self) -> bool:
@@ -58,7 +64,10 @@ class StoreKeeper:
                 if pinned is None:
                     pinned = await self._pin()
                 self.forbidden = await self.calls.run(self.look_at_places)
-                self.status = await self.calls.run(self._look)
+                status = await self.calls.run(self._look)
+                if self.status is None:
+                    self.since = self.now()
+                self.status = status
             except DockdError as error:
                 self._down(error)
             else:
@@ -78,6 +87,8 @@ class StoreKeeper:
         return self.calls.store.status(self.spool)
 
     def _down(self, error: DockdError) -> None:
+        if self.status is not None:
+            self.since = self.now()
         self.status = None
         if self.problem is None:
             log.error("store_not_usable", error=error.message, hint=error.hint)
@@ -101,6 +112,7 @@ class StoreKeeper:
         weak = [] if status is None else [name for name in status.weaknesses if name not in self.accepted]
         return {
             "reachable": status is not None,
+            "since": rfc3339(self.since),
             "kind": None if status is None else status.kind,
             "place": None if status is None else status.place,
             "free_bytes": None if status is None else status.free_bytes,

@@ -164,7 +164,7 @@ class StoreLane:
         self._behind.discard(recording_id)
         row = await self.parts.journal.run(lambda tx: tx.recording(recording_id))
         fault = None if row.store_fault is None else f"{row.store_key} is {row.store_fault}"
-        self.alerts.put("store_fault", row.uid, fault)
+        self.alerts.put("store_fault", row.uid, fault, about="dock")
         self.on_progress(row.camera)
 
     def _upload_and_confirm(self, worker: Worker, recording_id: int, buffer: Buffer) -> None:
@@ -179,9 +179,9 @@ class StoreLane:
         name = display_name(row.path)
         log.error("recording_not_stored", recording=row.uid, path=name, error=error.message, hint=error.hint)
         if isinstance(error, StoreConflictError):
-            self.alerts.put("store_conflict", row.uid, f"{name}: {error.message}")
+            self.alerts.put("store_conflict", row.uid, f"{name}: {error.message}", about="dock")
         elif isinstance(error, SpoolCorruptError):
-            self.alerts.put("spool_corrupt", row.uid, f"{name}: {error.message}")
+            self.alerts.put("spool_corrupt", row.uid, f"{name}: {error.message}", about="dock")
             if await worker.run(lambda: spool_copy_lost(self.parts, recording_id, error)):
                 self.on_progress(row.camera)
 
@@ -189,7 +189,7 @@ class StoreLane:
         """No room for the journal, or a defect: nothing was claimed; pause, and try again."""
         if not isinstance(error, SpoolFullError | JournalBusyError):
             log.error("internal_error", error=str(error), exc_info=error)
-            self.alerts.put("internal_error", "store", str(error))
+            self.alerts.put("internal_error", "store", str(error), about="dock")
         await asyncio.sleep(FAILED_PAUSE_S)
 
     async def _wait_out(self, error: DockdError) -> None:

@@ -83,7 +83,7 @@ class Publisher:
             try:
                 await self._one(docking)
             except StoreConflictError as error:
-                self.alerts.put("manifest_conflict", docking.name, error.message)
+                self.alerts.put("manifest_conflict", docking.name, error.message, about="dock")
             except DockdError as error:
                 log.warning("manifest_waits", docking=docking.name, error=error.message)
                 return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -37,7 +37,7 @@ from dockd.journal.dockings import Rules, SeenFile
 from dockd.journal.rows import DockingRow, RecordingRow
 from dockd.journal.transaction import Transaction
 from dockd.runtime.workers import Worker
-from dockd.stages.inventory import Inventory, without_writers
+from dockd.stages.inventory import Inventory, tell_of_listing, without_writers
 from dockd.stages.lane import StoreLane
 from dockd.stages.offload import OffloadParts, copy_recording, reread_recording
 from dockd.stages.wiping import Wiping
@@ -53,11 +53,12 @@ PROBLEM_PAUSE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """What the configuration says of sessions; times in seconds."""
+    """What the configuration says of sessions; times in seconds. `paused`: whether a bay begins nothing new."""
 
     dock_name: str
     settle_s: float
     rescan_s: float
+    paused: Callable[[str], bool]
 
 
 @dataclass(slots=True)
@@ -114,6 +115,13 @@ class Session:
         """Something may have changed; with `look`, on the camera itself."""
         self._look_due = self._look_due or look
         self._wake.set()
+
+    def retry(self) -> None:
+        """Try again now what waits for a later attempt, and ask the gate anew."""
+        self._not_before_s.clear()
+        self._problems = dict.fromkeys(self._problems, 0.0)
+        self.wiping.forget_refusals()
+        self.poke(look=True)
 
     async def run(self) -> None:
         """Serve the camera until it leaves or the daemon stops; ends without an exception then."""
@@ -205,6 +213,8 @@ class Session:
         if self._look_due or self._now_s() - self._last_look_s >= self.settings.rescan_s:
             await self._look()
         await self._settle_intents()
+        if self.settings.paused(self.camera.bay):
+            return False
         await self._retry_problems()
         assert self.docking is not None
         docking_id = self.docking.id
@@ -277,7 +287,7 @@ class Session:
         if listing.complete and shape != self._last_shape:
             await self._compare(set(listing.files), dict(listing.left_alone))
             self._last_shape = shape
-        self._tell_of_listing(listing.problems, written, listing.left_alone)
+        tell_of_listing(self.alerts, self.subject, listing, written)
 
     async def _take_note(self, found: Sequence[tuple[bytes, Seen]]) -> None:
         assert self.docking is not None
@@ -307,14 +317,6 @@ class Session:
             return tx.docking(docking_id)
 
         self.docking = await self.parts.journal.run(compare)
-
-    def _tell_of_listing(self, problems: Sequence[str], written: set[bytes], left_alone: Mapping[str, int]) -> None:
-        put = self.alerts.put
-        put("camera_unlistable", self.subject, "; ".join(list(problems)[:3]) or None)
-        names = ", ".join(display_name(path) for path in sorted(written)[:3])
-        put("recording_not_settled", self.subject, f"open for writing: {names}" if written else None)
-        text = ", ".join(f"{count} {why}" for why, count in sorted(left_alone.items()))
-        put("entries_left_alone", self.subject, f"left alone: {text}" if text else None)
 
     # --- copying and re-reading ----------------------------------------------------------------------
 
@@ -372,12 +374,13 @@ class Session:
             # Others may fit in; this one is tried again and again.
             self._no_room[row.id] = error.message
         elif isinstance(error, SpoolCorruptError):
-            self.alerts.put("spool_corrupt", row.uid, f"{name}: {error.message}")
+            self.alerts.put("spool_corrupt", row.uid, f"{name}: {error.message}", about="dock")
         else:
             await self.parts.journal.run(
                 lambda tx: recordings.problem(tx, row.id, "recording_unreadable", error.message)
             )
-            self.alerts.put("recording_unreadable", row.uid, f"{self.name}: {name}: {error.message}")
+            what = f"{self.name}: {name}: {error.message}"
+            self.alerts.put("recording_unreadable", row.uid, what, about=self.subject)
             self._problems[row.id] = self._now_s() + PROBLEM_PAUSE_S
 
     async def _retry_problems(self) -> None:

@@ -11,9 +11,10 @@ import pytest
 from journal_desk import CAMERA, OTHER_CAMERA, Desk, desk_in, seen, seen_file
 
 from dockd.journal import recordings
+from dockd.journal.queries import find_cameras
 from dockd.journal.rows import RecordingRow
 from dockd.lifecycle import IN_STORE, RecordingState
-from dockd.report.explain import explain, find_cameras
+from dockd.report.explain import explain
 
 R = RecordingState
 MODES = ("on", "observe", "off")
