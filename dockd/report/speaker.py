@@ -114,8 +114,9 @@ class Speaker:
         self._refusals.clear()
         self._link = link
         try:
-            await self._send(link, self.availability("stopping" if self.stopping else "online"))
+            # Whoever sees that the dock is online may send it a command.
             await self._subscribe(link)
+            await self._send(link, self.availability("stopping" if self.stopping else "online"))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._say_state(link), name="mqtt-state")
                 group.create_task(self.events.run(link), name="mqtt-events")
@@ -193,6 +194,8 @@ class Speaker:
             self._renewed_s = now_s
             for topic in ("state", *self._refusals):
                 self._said.pop(topic, None)
+            if self._refusals:
+                self._faces = None
         cameras = await self._camera_messages(status)
         await self._keep(wanted)
         for topic, payload in (*wanted.items(), *cameras.items()):

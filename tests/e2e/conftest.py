@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.broker import Broker
 from e2e.harness import Dock
 from e2e.kernel import Mounts
 
@@ -61,3 +62,22 @@ def dock(make_dock: Callable[..., Dock]) -> Dock:
     made = make_dock()
     made.start()
     return made
+
+
+@pytest.fixture
+def make_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
+    brokers: list[Broker] = []
+
+    def make(*lines: str) -> Broker:
+        brokers.append(Broker(tmp_path / f"broker{len(brokers)}", *lines).start())
+        return brokers[-1]
+
+    yield make
+    for broker in brokers:
+        broker.kill()
+
+
+@pytest.fixture
+def broker(make_broker: Callable[..., Broker]) -> Broker:
+    """A broker that lets everybody do everything."""
+    return make_broker()

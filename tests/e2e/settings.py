@@ -22,6 +22,7 @@ class Settings:
     stall_timeout: str = "60s"
     agency: str = "calgary"
     name: str = "dock-07"
+    mqtt: tuple[tuple[str, str], ...] = ()
 
     def toml(self, state: Path, store: Path, cameras: Path) -> str:
         """The text of config.toml."""
@@ -43,6 +44,8 @@ class Settings:
                 "recordings": list(self.recordings),
             },
         }
+        if self.mqtt:
+            tables["mqtt"] = dict(self.mqtt)
         lines = []
         for table, keys in tables.items():
             lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]
