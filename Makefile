@@ -13,10 +13,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-fast test test-long lint check format bench lock clean
+.PHONY: help demo setup test-fast test test-long lint check format bench lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: setup $(VENV)/.demo-packages ## shows a whole dock at work: three cameras, one pulled, the daemon killed
+	@$(BIN)/dockd demo $(ARGS)
+
+# Without them the demo goes on, and says what it does instead.
+$(VENV)/.demo-packages: scripts/system-packages | $(VENV)/.dependencies
+	@if scripts/system-packages $(PYTHON) mosquitto mosquitto_sub:mosquitto-clients b3sum; then touch $@; fi
 
 setup: $(VENV)/.installed ## .venv with the locked dependencies and dockd itself, as users get it
 

@@ -49,6 +49,12 @@ def _audit(args: argparse.Namespace) -> int:
     return audit(args.config, sample=args.sample, as_json=args.json)
 
 
+def _demo(args: argparse.Namespace) -> int:
+    from dockd.commands.demo import demo
+
+    return demo(args.dir, serve=args.serve, megabytes=args.megabytes)
+
+
 def _control(args: argparse.Namespace) -> int:
     from dockd.commands.control import control
 
@@ -130,6 +136,12 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--print-messages", action="store_true", help="print what would be said over MQTT, instead of a broker"
     )
+    does = "show a whole dock at work, in a folder, with sample cameras; needs no root and no USB"
+    demo = commands.add_parser("demo", help=does, description=f"{does[0].upper()}{does[1:]}.")
+    demo.add_argument("--dir", type=Path, metavar="DIR", help="a new or empty folder to play in; default: a fresh one")
+    demo.add_argument("--serve", action="store_true", help="keep the dock running until Ctrl-C")
+    demo.add_argument("--megabytes", type=_positive, default=600, metavar="N", help="how much sample footage to make")
+    demo.set_defaults(function=_demo)
     check = _command(commands, "check", "validate the configuration and probe all that it names", _check)
     check.add_argument("--json", action="store_true", help=json_help)
     status = _command(commands, "status", "show bays, cameras, counts, and what waits for what", _status)

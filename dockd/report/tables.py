@@ -38,7 +38,8 @@ def size_text(size_bytes: int | None) -> str:
     return f"{size:.1f} TiB"
 
 
-def _coloured(word: str) -> Text:
+def state_text(word: str) -> Text:
+    """A state, verdict or severity in its colour."""
     return Text(word, style=_COLOURS.get(word, ""))
 
 
@@ -81,7 +82,7 @@ def _bays(bays: Sequence[dict[str, Any]]) -> Table:
     for name in ("bay", "camera", "state", "confirmed", "wiped", "left", "may be taken"):
         table.add_column(name, justify="right" if name in ("confirmed", "wiped", "left") else "left")
     for bay in bays:
-        state = _coloured(bay["state"])
+        state = state_text(bay["state"])
         if bay["reason"]:
             state.append(f" ({plain_text(bay['reason'])})", style="default")
         progress = bay.get("progress")
