@@ -32,6 +32,7 @@ def tmux(*arguments: str) -> str:
 def wait_for(words: str, more: str = "") -> str:
     """The screen, with its colours, as soon as it shows these words."""
     deadline_s = time.monotonic() + LIMIT_S
+    plain = ""
     while time.monotonic() < deadline_s:
         plain = tmux("capture-pane", "-p", "-t", SESSION)
         if words in plain and re.search(more, plain):

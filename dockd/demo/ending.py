@@ -57,12 +57,8 @@ def ending_table(rows: Sequence[Ended], *, wide: bool) -> Table:
     table.title = "What became of each recording"
     table.add_column("recording", no_wrap=True, overflow="ellipsis", ratio=3)
     table.add_column("size", justify="right", no_wrap=True)
-    table.add_column(
-        "in the store" if wide else "below calgary/recordings/",
-        no_wrap=True,
-        overflow="ellipsis",
-        ratio=None if wide else 4,
-    )
+    where, share = ("in the store", None) if wide else ("below calgary/recordings/", 4)
+    table.add_column(where, no_wrap=True, overflow="ellipsis", ratio=share)
     table.add_column("confirmed", no_wrap=True)
     table.add_column("wiped", no_wrap=True)
     for row in rows:

@@ -40,7 +40,7 @@ def stages(bay: Mapping[str, Any]) -> tuple[float, float, float]:
     copied = bay["bytes_copied"] + flying.get("offloading", 0)
     # Sent and read back are half of the way each.
     stored = bay["bytes_confirmed"] + (flying.get("uploading", 0) + flying.get("confirming", 0)) / 2
-    return tuple(min(1.0, done / total) for done in (copied, stored, bay["bytes_wiped"]))  # type: ignore[return-value]
+    return min(1.0, copied / total), min(1.0, stored / total), min(1.0, bay["bytes_wiped"] / total)
 
 
 def draw(story: Story, status: Mapping[str, Any] | None, heard: Iterable[tuple[str, str]]) -> RenderableType:

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-STEADY_S: Final = 30.0
+STEADY_S: Final = 5.0
 """A connection that stood for so long was a good one: the next attempt comes soon."""
 
 GOODBYE_S: Final = 1.5

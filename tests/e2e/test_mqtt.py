@@ -177,6 +177,8 @@ def test_a_restart_within_the_delay_is_not_reported_as_offline(talking: Dock, br
 # --- the broker goes ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_two_thousand_events_reach_who_asks_for_the_gaps_of_ten_killed_brokers(talking: Dock, broker: Broker) -> None:
     dock = talking
     chance = random.Random("ten kills")

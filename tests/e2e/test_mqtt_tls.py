@@ -12,6 +12,9 @@ from e2e.harness import Dock
 
 DOCK = "calgary/district-4/dock-07"
 
+# Python 3.13 insists on it.
+_USAGE = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+
 
 def openssl(*arguments: str | Path) -> None:
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
@@ -25,7 +28,7 @@ class Authority:
         self.folder, self.name = folder, name
         self.certificate, self._key = folder / f"{name}.pem", folder / f"{name}.key"
         made = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", self._key)
-        openssl("req", "-x509", *made, "-out", self.certificate, "-days", "30", "-subj", f"/CN={name}")
+        openssl("req", "-x509", *made, "-out", self.certificate, "-days", "30", "-subj", f"/CN={name}", *_USAGE)
 
     def issue(self, common_name: str, file: str, *, days: str = "30") -> tuple[Path, Path]:
         """A certificate and its key; a name with slashes is written with escaped ones."""

@@ -106,6 +106,7 @@ NEEDED = {
     ("hold", "add"): ["--camera", "CAM 1", "--reason", "r", "--by", "b"],
     ("hold", "remove"): ["hold-1", "--reason", "r", "--by", "b"],
     ("custody", "acknowledge"): ["--by", "b"],
+    ("identify",): ["--bay", "folder-CAM1"],
 }
 
 

@@ -12,6 +12,7 @@ from dockd.errors import DockdError, IntegrityError, PermanentError, TransientEr
 EXITS = {
     "ConfigError": 78,
     "UsageError": 64,
+    "CommandError": 64,
     "ServiceMissingError": 69,
     "AccessError": 77,
     "StoreUnavailableError": 69,
