@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import platform
 import signal
@@ -33,9 +32,10 @@ from dockd.report.live import LiveReport
 from dockd.report.mqtt import quiet_handler
 from dockd.report.snapshot import DockNames
 from dockd.report.status_file import StatusFile
+from dockd.report.systemd import Systemd
 from dockd.runtime.clock import Clock, SystemClock
 from dockd.runtime.randomness import SystemRandomness
-from dockd.runtime.workers import Worker
+from dockd.runtime.workers import Worker, within
 from dockd.spool.space import SpaceBudget
 from dockd.spool.spool import Spool
 from dockd.stages.bays import FolderBays
@@ -44,6 +44,7 @@ from dockd.stages.lane import StoreLane
 from dockd.stages.offload import OffloadParts
 from dockd.stages.publish import Publisher
 from dockd.stages.session import Session, SessionSettings
+from dockd.stages.stalls import Stalls
 from dockd.stages.switches import Switches
 from dockd.stages.trash import empty_trash
 from dockd.stages.upload import StoreParts
@@ -56,8 +57,10 @@ from dockd.wipe.facts import SiteFacts, StoreCalls
 
 log = structlog.get_logger()
 
-STOP_S: Final = 6.0
-"""Together with closing the journal this stays below the 10 s that a stop may take."""
+STOP_S: Final = 5.0
+LAST_WORDS_S: Final = 2.0
+CLOSE_S: Final = 1.5
+"""Together these stay below the 10 s that a stop may take, with everything hanging at once."""
 
 
 class Daemon:
@@ -73,6 +76,8 @@ class Daemon:
         self._random = SystemRandomness()
         self._boot = self._random.token(8)
         self.paths = StatePaths(config.dock.state_dir)
+        self.systemd = Systemd.from_environment()
+        self.stalls = Stalls(config.dock.stall_timeout_s, self.clock.now)
         self._stop = asyncio.Event()
         self._failure: DockdError | None = None
         self._clean = True
@@ -92,7 +97,7 @@ class Daemon:
         loop.set_exception_handler(quiet_handler)
         self._build()
         await self.talk.open()
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGHUP, self.systemd.while_reloading, self.reload)
         log.info("dockd_started", version=version(), dock=self.dock, wipe_mode=self.wipe_mode)
         try:
             async with asyncio.TaskGroup() as group:
@@ -104,6 +109,8 @@ class Daemon:
                 ]
                 if self.bays is not None:
                     tasks.append(group.create_task(self.bays.run(), name="bays"))
+                # The last one: once it runs, all others do.
+                tasks.append(group.create_task(self.systemd.run(self.journal), name="systemd"))
                 await self._stop.wait()
                 await self._stop_work()
                 for task in tasks:
@@ -165,6 +172,7 @@ class Daemon:
             self.journal, self.calls, self.alerts, config.dock.agency, self.dock, self.report.is_quiet, self._random
         )
         self.status_file = StatusFile(self.paths.status, self.report.build)
+        self.status_file.listeners.append(self.systemd.take)
         self.talk = self._make_talk()
         self.upkeep = Upkeep(
             self.journal,
@@ -191,7 +199,7 @@ class Daemon:
             self.keeper,
             self.budget,
             self.bays,
-            stall_timeout_s=dock.stall_timeout_s,
+            stalls=self.stalls,
             min_free_bytes=self.config.spool.min_free_bytes,
             switches=self.switches,
             mqtt=self._mqtt_payload,
@@ -259,7 +267,7 @@ class Daemon:
         return FolderBays(
             root,
             cameras.rescan_s,
-            self.config.dock.stall_timeout_s,
+            self.stalls,
             self.alerts,
             open_camera,
             self._make_session,
@@ -362,6 +370,7 @@ class Daemon:
 
     async def _stop_work(self) -> None:
         log.info("dockd_stopping")
+        self.systemd.stopping()
         await self.talk.stop()
         for worker in [*self.lane.workers, self.calls.worker]:
             worker.control.stop()
@@ -371,13 +380,11 @@ class Daemon:
 
     async def _close(self) -> bool:
         """Close the journal; False if threads are stuck in the kernel and were left behind."""
-        with contextlib.suppress(DockdError):
-            await self.seen.save(self.clock.monotonic_s())
-        with contextlib.suppress(DockdError):
-            await self.status_file.write()
-        await self.talk.finish()
+        last = (self.seen.save(self.clock.monotonic_s()), self.status_file.write(), self.talk.finish())
+        for error in await within(LAST_WORDS_S, *last):
+            log.warning("last_words_failed", error=str(error))
         self.witness.flush()
-        closed = self.journal.close(2.0)
+        closed = self.journal.close(CLOSE_S)
         for worker in [*self.lane.workers, self.calls.worker]:
             worker.close()
         return closed and self._clean

@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return function(args)
     except DockdError as error:
-        print(f"dockd: {error.message}\n  {error.hint}", file=sys.stderr)
+        print(error.told(), file=sys.stderr)
         return error.exit_code
     except PermissionError as error:
         print(

@@ -54,6 +54,10 @@ class DockdError(Exception):
         self.message = message
         self.hint = hint if hint is not None else self.default_hint
 
+    def told(self) -> str:
+        """What a person who started dockd is told."""
+        return f"dockd: {self.message}\n  {self.hint}"
+
 
 class TransientError(DockdError):
     """May go away by itself; the work is tried again."""

@@ -23,8 +23,8 @@ class _Unfailing:
             sys.stderr.flush()
 
 
-def set_up() -> None:
-    """Send structlog's events to standard error."""
+def set_up(sink: structlog.typing.Processor | None = None) -> None:
+    """Send structlog's events to standard error, but for those that `sink` takes (by raising DropEvent)."""
     # Its own complaints about a watch that was stopped are no news to an operator.
     logging.getLogger("watchdog").setLevel(logging.ERROR)
     terminal = sys.stderr.isatty()
@@ -38,6 +38,8 @@ def set_up() -> None:
     ]
     if not terminal:
         processors.append(structlog.processors.format_exc_info)
+    if sink is not None:
+        processors.append(sink)
     structlog.configure(
         processors=[*processors, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -88,7 +88,7 @@ class Talk:
         speaker.desk = MqttDesk(root, parts.boot, self.commands, now)
         self.commands.speaking = self.speaker = speaker
         self.reporter = Reporter(speaker, connector(speaker.availability("offline")), parts.alerts, now)
-        parts.status_file.on_status = speaker.take
+        parts.status_file.listeners.append(speaker.take)
 
     def payload(self) -> dict[str, Any]:
         """The broker's part of the status."""

@@ -27,7 +27,8 @@ class BayFacts:
     """What is known of an occupied bay at one instant.
 
     `idle`: its session has gone through everything and waits; `busy_in_store`: a recording of its camera is
-    being uploaded or read back; `waits`: what its wipe waits for, if it is a matter of time.
+    being uploaded or read back; `waits`: what its wipe waits for, if it is a matter of time; `store_stall`: what
+    hangs of that in the store, which does not touch the camera.
     """
 
     listed: bool
@@ -41,6 +42,7 @@ class BayFacts:
     waits: str | None
     counts: BayCounts | None
     paused: bool = False
+    store_stall: str | None = None
 
 
 def safe_to_take(facts: BayFacts) -> bool:
@@ -66,14 +68,23 @@ def bay_state(facts: BayFacts) -> tuple[BayState, str | None]:
     return state, reason
 
 
+def _attention(facts: BayFacts) -> str | None:
+    if facts.attention is not None:
+        return facts.attention
+    if facts.store_stall is not None:
+        return f"the store: {facts.store_stall}"
+    if facts.listed and facts.counts is not None and facts.counts.problems:
+        return f"{facts.counts.problems} recordings cannot go on"
+    return None
+
+
 def _unpaused_state(facts: BayFacts) -> tuple[BayState, str | None]:
     counts = facts.counts
-    if facts.attention is not None:
-        return BayState.ATTENTION, facts.attention
+    needed = _attention(facts)
+    if needed is not None:
+        return BayState.ATTENTION, needed
     if not facts.listed or counts is None:
         return BayState.IDENTIFYING, None
-    if counts.problems:
-        return BayState.ATTENTION, f"{counts.problems} recordings cannot go on"
     if counts.to_copy:
         if facts.waiting_for is not None:
             return BayState.WAITING, facts.waiting_for

@@ -19,6 +19,7 @@ from dockd.stages.bays import FolderBays
 from dockd.stages.keeper import StoreKeeper
 from dockd.stages.lane import StoreLane
 from dockd.stages.session import Session
+from dockd.stages.stalls import Stalls
 from dockd.stages.switches import Switches
 
 _ATTENTION = ("camera_stalled", "camera_refused", "camera_unlistable", "identity_clash", "internal_error")
@@ -35,7 +36,7 @@ class LiveReport:
     keeper: StoreKeeper
     budget: SpaceBudget
     bays: FolderBays | None
-    stall_timeout_s: float
+    stalls: Stalls
     min_free_bytes: int
     switches: Switches
     mqtt: Callable[[], dict[str, Any]]
@@ -60,10 +61,21 @@ class LiveReport:
         waiting = [session.waiting_for for session in self._sessions() if session.waiting_for is not None]
         self.alerts.put("paused", "dock", self.switches.what())
         self.alerts.put("spool_full", "dock", waiting[0] if waiting else None)
-        limit_s = self.stall_timeout_s
-        stuck = [worker for worker in self.lane.workers if worker.control.still_s() > limit_s]
-        names = ", ".join(worker.control.subject or worker.name for worker in stuck)
-        self.alerts.put("store_stalled", "dock", f"no progress on {names}" if stuck else None)
+        self.alerts.put("store_stalled", "dock", "; ".join(self._stuck_lanes()) or None)
+
+    def _stuck_lanes(self) -> list[str]:
+        found = [self.stalls.what(worker.control, thread=worker.name) for worker in self.lane.workers]
+        return [what for what in found if what is not None]
+
+    def _store_trouble(self) -> str | None:
+        known = self.keeper.problem or self.lane.trouble
+        stuck = self._stuck_lanes()
+        # With one thread left the others' recordings go on; with none they wait, and it is not seen otherwise.
+        return stuck[0] if known is None and stuck and len(stuck) == len(self.lane.workers) else known
+
+    def _store_stall(self, camera_id: int) -> str | None:
+        controls = self.lane.controls_of(camera_id)
+        return next((what for control in controls if (what := self.stalls.what(control)) is not None), None)
 
     async def build(self) -> dict[str, Any]:
         """The object that `dockd status --json` prints."""
@@ -104,7 +116,7 @@ class LiveReport:
         counts = None if docking is None else queries.bay_counts(tx, docking.id)
         control = session.worker.control
         standing = self.alerts.codes_of(session.subject)
-        attention = session.attention
+        attention = session.attention or session.stalled
         for code in _ATTENTION:
             if attention is None and code in standing:
                 attention = code.replace("_", " ")
@@ -116,10 +128,11 @@ class LiveReport:
             moving=len(session.moving),
             attention=attention,
             waiting_for=session.waiting_for,
-            store_trouble=self.keeper.problem or self.lane.trouble,
+            store_trouble=self._store_trouble(),
             waits=session.wiping.waits,
             counts=counts,
             paused=self.switches.paused(session.camera.bay),
+            store_stall=None if docking is None else self._store_stall(docking.camera),
         )
         progress = None
         if control.busy and control.total_bytes:

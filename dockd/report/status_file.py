@@ -26,8 +26,9 @@ class StatusFile:
     def __init__(self, path: Path, build: Callable[[], Awaitable[dict[str, Any]]]) -> None:
         self._path = path
         self._build = build
-        self.on_status: Callable[[dict[str, Any]], None] | None = None
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
         self._changed = asyncio.Event()
+        self._writing: asyncio.Future[None] | None = None
 
     def poke(self) -> None:
         """Something changed."""
@@ -52,12 +53,17 @@ class StatusFile:
         except TransientError as error:
             log.warning("status_not_written", error=error.message)
             return
-        if self.on_status is not None:
-            self.on_status(status)
+        for listener in self.listeners:
+            listener(status)
+        # Left to itself when cancelled: closing a file whose writing hangs would hang as well, and with it a stop.
+        self._writing = asyncio.ensure_future(self._replace(json.dumps(status)))
+        await asyncio.shield(self._writing)
+
+    async def _replace(self, text: str) -> None:
         fresh = self._path.with_suffix(".new")
         try:
             async with aiofiles.open(fresh, "w", encoding="utf-8") as file:
-                await file.write(json.dumps(status))
+                await file.write(text)
             os.replace(fresh, self._path)
         except OSError as error:
             log.warning("status_not_written", error=str(error))

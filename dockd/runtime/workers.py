@@ -10,7 +10,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ class Control:
         self.total_bytes = 0
         self.busy = False
         self.moved_bytes = 0
-        self._last_s = time.monotonic()
+        self.last_s = time.monotonic()
         self._reason: DockdError | None = None
 
     def begin(self, phase: str, subject: str = "", total_bytes: int = 0) -> None:
@@ -37,18 +37,18 @@ class Control:
         self.check()
         self.phase, self.subject = phase, subject
         self.done_bytes, self.total_bytes = 0, total_bytes
-        self._last_s = time.monotonic()
+        self.last_s = time.monotonic()
 
     def started(self) -> None:
         """The thread took up a call."""
-        self._last_s = time.monotonic()
+        self.last_s = time.monotonic()
         self.busy = True
 
     def advance(self, size_bytes: int = 0) -> None:
         """Say that `size_bytes` more were done; raises the reason to stop, if there is one."""
         self.done_bytes += size_bytes
         self.moved_bytes += size_bytes
-        self._last_s = time.monotonic()
+        self.last_s = time.monotonic()
         self.check()
 
     def check(self) -> None:
@@ -73,7 +73,16 @@ class Control:
 
     def still_s(self) -> float:
         """Seconds without progress while busy; 0 when idle."""
-        return time.monotonic() - self._last_s if self.busy else 0.0
+        return time.monotonic() - self.last_s if self.busy else 0.0
+
+
+async def within(limit_s: float, *works: Coroutine[Any, Any, object]) -> list[BaseException]:
+    """Do all of `works` at the same time, and leave behind what takes longer than `limit_s`; what they raised."""
+    done, late = await asyncio.wait([asyncio.ensure_future(work) for work in works], timeout=limit_s)
+    for task in late:
+        # Not awaited: what hangs in a thread may hang in its own cleaning up as well.
+        task.cancel()
+    return [error for task in done if not task.cancelled() and (error := task.exception()) is not None]
 
 
 class Worker:

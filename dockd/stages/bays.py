@@ -18,6 +18,7 @@ from dockd.identity import display_name, encode_part
 from dockd.runtime.workers import Worker
 from dockd.stages.detect import FolderWatch, camera_folders
 from dockd.stages.session import Session
+from dockd.stages.stalls import Stalls
 
 log = structlog.get_logger()
 
@@ -43,7 +44,7 @@ class FolderBays:
 
     root: bytes
     rescan_s: float
-    stall_timeout_s: float
+    stalls: Stalls
     alerts: AlertBoard
     open_camera: Callable[[bytes], FolderCamera]
     make_session: Callable[[FolderCamera, Worker, Callable[[], bool]], Session]
@@ -137,7 +138,7 @@ class FolderBays:
         if left is not None and not left.worker.ended:
             # Its thread may still come back and write; two must never work on one recording.
             bay.refused = "its last docking has not ended: a read hangs"
-            if left.worker.control.still_s() > self.stall_timeout_s:
+            if self.stalls.hangs(left.worker.control):
                 self.alerts.put("camera_stalled", self._subject(path), bay.refused)
             return
         self._left_behind.pop(path, None)
@@ -169,7 +170,7 @@ class FolderBays:
             log.info("camera_leaves", camera=display_name(path.rsplit(b"/", 1)[-1]))
             bay.session.worker.control.stop(CameraGoneError("the folder is gone"))
             bay.session.poke(look=False)
-            if bay.session.worker.control.still_s() > self.stall_timeout_s and bay.task is not None:
+            if self.stalls.hangs(bay.session.worker.control) and bay.task is not None:
                 # Its thread hangs in the kernel and will not answer.
                 bay.task.cancel()
                 self._end_hung(bay.session)
@@ -185,19 +186,13 @@ class FolderBays:
         for path, bay in self.bays.items():
             if bay.session is None:
                 continue
-            control = bay.session.worker.control
-            still_s = control.still_s()
-            what = None
-            if still_s > self.stall_timeout_s:
-                what = f"no progress for {still_s:.0f} s while {control.phase} {control.subject!r}"
-                bay.session.attention = what
-            elif bay.session.attention is not None and bay.session.attention.startswith("no progress"):
-                bay.session.attention = None
+            camera = bay.session.camera
+            what = bay.session.stalled = self.stalls.what(bay.session.worker.control, bay=camera.bay)
             if what is not None or bay.refused is None:
                 self.alerts.put("camera_stalled", self._subject(path), what)
         for session in self._left_behind.values():
             # It left while its read hung for less than that: what is said of it must become true all the same.
-            if session.worker.control.still_s() > self.stall_timeout_s and session.phase != "ended":
+            if self.stalls.hangs(session.worker.control) and session.phase != "ended":
                 self._end_hung(session)
 
     def _end_hung(self, session: Session) -> None:

@@ -75,6 +75,7 @@ class Session:
     docking: DockingRow | None = None
     phase: str = "identifying"
     attention: str | None = None
+    stalled: str | None = None
     refused: bool = False
     moving: set[bytes] = field(default_factory=set)
     ended: bool = False
