@@ -52,7 +52,7 @@ def _audit(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     from dockd.commands.demo import demo
 
-    return demo(args.dir, serve=args.serve, megabytes=args.megabytes)
+    return demo(args.dir, serve=args.serve, megabytes=args.megabytes, broker=not args.no_broker)
 
 
 def _control(args: argparse.Namespace) -> int:
@@ -141,6 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--dir", type=Path, metavar="DIR", help="a new or empty folder to play in; default: a fresh one")
     demo.add_argument("--serve", action="store_true", help="keep the dock running until Ctrl-C")
     demo.add_argument("--megabytes", type=_positive, default=600, metavar="N", help="how much sample footage to make")
+    demo.add_argument("--no-broker", action="store_true", help="print what would be said over MQTT, without a broker")
     demo.set_defaults(function=_demo)
     check = _command(commands, "check", "validate the configuration and probe all that it names", _check)
     check.add_argument("--json", action="store_true", help=json_help)

@@ -134,5 +134,10 @@ def forbidden_places(*places: Path) -> Forbidden:
 
 
 def credential_path(name: str) -> Path:
-    """Where a secret's file lies: in systemd's $CREDENTIALS_DIRECTORY, else in /etc/dockd/credentials."""
-    return Path(os.environ.get("CREDENTIALS_DIRECTORY") or "/etc/dockd/credentials") / name
+    """Where a secret's file lies: in systemd's $CREDENTIALS_DIRECTORY, else in /etc/dockd/credentials.
+
+    The unit loads a whole folder as `dockd`; systemd then puts that before each name, with an underscore.
+    """
+    folder = Path(os.environ.get("CREDENTIALS_DIRECTORY") or "/etc/dockd/credentials")
+    loaded = folder / f"dockd_{name}"
+    return loaded if loaded.exists() else folder / name

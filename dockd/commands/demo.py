@@ -25,14 +25,19 @@ EXIT_INTERRUPTED: Final = 130
 WATCH_S: Final = 0.5
 
 
-def demo(directory: Path | None, *, serve: bool, megabytes: int) -> int:
+def demo(directory: Path | None, *, serve: bool, megabytes: int, broker: bool) -> int:
     """Play a whole dock; 1 if the store does not hold what was on the cameras."""
     console = Console(highlight=False)
     place = World(world.choose_root(directory))
     children = Children(place)
+    console.print(f"a dock in {place.root}", soft_wrap=True)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _play(console, place, children, serve=serve, megabytes=megabytes)
+        _prepare(console, place, megabytes)
+        if not broker or not children.start_broker():
+            why = "no mosquitto here (apt-get install mosquitto)" if broker else "no broker"
+            console.print(f"{why}: what would be said over MQTT is shown instead")
+        return _play(console, place, children, serve=serve)
     except KeyboardInterrupt:
         console.print(f"\ninterrupted; what there is lies in {place.root}", soft_wrap=True)
         return EXIT_INTERRUPTED
@@ -45,14 +50,8 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _play(console: Console, place: World, children: Children, *, serve: bool, megabytes: int) -> int:
+def _play(console: Console, place: World, children: Children, *, serve: bool) -> int:
     begun_s = time.monotonic()
-    console.print(f"a dock in {place.root}", soft_wrap=True)
-    _prepare(console, place, megabytes)
-    if not children.start_broker():
-        console.print(
-            "mosquitto is not here (apt-get install mosquitto): what would be said over MQTT is shown instead"
-        )
     world.write_config(place, children.port)
     initialise(place.store, SystemRandomness())
     with screen(console, children) as shown:

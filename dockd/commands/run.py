@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import os
 import sys
@@ -30,7 +31,8 @@ LEFTOVERS_S: Final = 0.5
 def run(config_path: Path, *, print_messages: bool = False) -> int:
     """Run the daemon until it is stopped; the exit code."""
     # Killed by the watchdog, it says where every thread was.
-    faulthandler.enable()
+    with contextlib.suppress(OSError, ValueError):
+        faulthandler.enable()
     logs.set_up(JournalSink() if stderr_is_journal() else None)
     daemon = Daemon(load_config(config_path), config_path, print_messages=print_messages)
     try:
