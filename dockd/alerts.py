@@ -112,7 +112,7 @@ ALERTS: dict[str, AlertKind] = {
     "store_conflict": AlertKind(
         "critical",
         "The store holds other bytes under a recording's key. The recording is kept and not wiped. Find out who "
-        "changed the object, move it away, and restart dockd.",
+        "changed the object, move it away, and run: dockd retry",
         "the store holds other bytes under a recording's key",
     ),
     "store_fault": AlertKind(

@@ -213,7 +213,7 @@ class StoreConflictError(IntegrityError):
 
     default_hint = (
         "The recording stays in the spool and on the camera; it is not wiped and the store's object is "
-        "not touched. Find out who changed the object in the store, move it away, then restart dockd."
+        "not touched. Find out who changed the object in the store, move it away, then run: dockd retry"
     )
 
 

@@ -165,6 +165,8 @@ class StoreLane:
         row = await self.parts.journal.run(lambda tx: tx.recording(recording_id))
         fault = None if row.store_fault is None else f"{row.store_key} is {row.store_fault}"
         self.alerts.put("store_fault", row.uid, fault, about="dock")
+        for code in ("store_conflict", "spool_corrupt"):
+            self.alerts.put(code, row.uid, None)
         self.on_progress(row.camera)
 
     def _upload_and_confirm(self, worker: Worker, recording_id: int, buffer: Buffer) -> None:

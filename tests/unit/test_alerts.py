@@ -27,7 +27,7 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do(code: str) -> None:
     kind = ALERTS[code]
     assert kind.severity in ("info", "warning", "critical")
     assert len(kind.hint.split()) > 4
-    assert kind.hint.rstrip().endswith((".", "CAMERA", "acknowledge", "audit", "init", "resume"))
+    assert kind.hint.rstrip().endswith((".", "CAMERA", "acknowledge", "audit", "init", "resume", "retry"))
     assert code == code.lower()
     assert code.replace("_", "").isalpha()
 
