@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from dockd.custody.witness import Witness
 from dockd.durable import DEVICE_KINDS, file_system_of, reads_past_cache
 from dockd.errors import DockdError, JournalDamagedError
 from dockd.journal.database import check_database, check_recent_chain, guarded, open_for_reading
-from dockd.parts import accepted_weaknesses
+from dockd.parts import accepted_weaknesses, broker_settings
 from dockd.paths import StatePaths, check_disjoint, is_running
+from dockd.report.mqtt import probe
 from dockd.runtime.clock import SystemClock
 from dockd.stores.base import EvidenceStore
 from dockd.wipe.holds import read_holds
@@ -41,8 +43,7 @@ def run_checks(config: Config, store: EvidenceStore, store_root: Path) -> Iterat
     yield _probe("cameras", lambda: _cameras(config))
     yield _clock()
     yield Check("wipe", "ok", f"mode {config.wipe.mode}, grace {config.wipe.grace_s:.0f} s")
-    if config.mqtt is not None:
-        yield Check("mqtt", "warning", "configured, but this version does not speak MQTT yet")
+    yield _probe("mqtt", lambda: _mqtt(config))
     if config.bays or config.cameras:
         yield Check("usb", "warning", "configured, but this version does not read USB cameras yet")
 
@@ -155,6 +156,16 @@ def _cameras(config: Config) -> Check:
         text = f"{cameras.path} lies on {system.kind}, which cannot be read past the cache: nothing there is wiped"
         return Check("cameras", "warning", text)
     return Check("cameras", "ok", f"{cameras.path} on {system.kind}")
+
+
+def _mqtt(config: Config) -> Check:
+    settings = broker_settings(config)
+    if settings is None:
+        return Check("mqtt", "ok", "no [mqtt]: the dock reports to nobody")
+    # Under a name of its own: the running dock's connection is not to be taken over.
+    asyncio.run(probe(settings, f"dockd-check-{os.getpid()}"))
+    how = "TLS" if settings.tls else "without encryption"
+    return Check("mqtt", "ok", f"the broker at {settings.host}:{settings.port} lets this dock in, {how}")
 
 
 def _clock() -> Check:

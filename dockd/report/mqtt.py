@@ -173,8 +173,11 @@ class MqttLink:
 
 
 @asynccontextmanager
-async def connect(settings: BrokerSettings, identifier: str, will: Message) -> AsyncIterator[MqttLink]:
-    """Connect, once, with a client of its own; raises BrokerLostError. Leaving it disconnects in order."""
+async def connect(settings: BrokerSettings, identifier: str, will: Message | None) -> AsyncIterator[MqttLink]:
+    """Connect, once, with a client of its own; raises BrokerLostError. Leaving it disconnects in order.
+
+    Without a last will nothing is kept at the broker either: it is only a look.
+    """
     try:
         client = await asyncio.get_running_loop().run_in_executor(None, _prepare, settings)
     except (OSError, ValueError) as error:
@@ -204,7 +207,11 @@ def _prepare(settings: BrokerSettings) -> tuple[ssl.SSLContext | None, str | Non
 
 
 def _make_client(
-    settings: BrokerSettings, identifier: str, will: Message, context: ssl.SSLContext | None, password: str | None
+    settings: BrokerSettings,
+    identifier: str,
+    will: Message | None,
+    context: ssl.SSLContext | None,
+    password: str | None,
 ) -> _Client:
     logger = logging.getLogger("dockd.mqtt")
     logger.setLevel(logging.CRITICAL)
@@ -215,21 +222,26 @@ def _make_client(
         username=settings.username,
         password=password,
         protocol=aiomqtt.ProtocolVersion.V5,
-        clean_start=False,
+        clean_start=will is None,
         keepalive=KEEPALIVE_S,
         timeout=TIMEOUT_S,
         max_queued_incoming_messages=INCOMING_LIMIT,
-        properties=_properties(PacketTypes.CONNECT, SessionExpiryInterval=SESSION_EXPIRY_S),
-        will=aiomqtt.Will(
-            will.topic,
-            will.payload,
-            will.qos,
-            will.retain,
-            _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S),
-        ),
+        properties=_properties(PacketTypes.CONNECT, SessionExpiryInterval=0 if will is None else SESSION_EXPIRY_S),
+        will=None if will is None else _last_will(will),
         tls_context=context,
         logger=logger,
     )
+
+
+def _last_will(will: Message) -> aiomqtt.Will:
+    properties = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=WILL_DELAY_S)
+    return aiomqtt.Will(will.topic, will.payload, will.qos, will.retain, properties)
+
+
+async def probe(settings: BrokerSettings, identifier: str) -> None:
+    """Connect and go again, leaving nothing; raises BrokerLostError."""
+    async with connect(settings, identifier, None):
+        pass
 
 
 _FILES_HINT = (

@@ -342,3 +342,16 @@ def test_a_broker_that_keeps_out_is_named(make_dock: Callable[..., Dock], make_b
     dock.start()
     alert = dock.wait_alert("mqtt_unavailable")
     assert "uthorized" in alert["what"]
+
+
+def test_check_says_whether_the_broker_lets_the_dock_in_and_leaves_it_alone(talking: Dock, broker: Broker) -> None:
+    dock = talking
+    dock.wait(lambda s: s["mqtt"]["connected"], "connected")
+    since = dock.status()["mqtt"]["since"]
+    with Listener(broker.port) as listener:
+        assert f"127.0.0.1:{broker.port} lets this dock in" in dock.run("check").stdout
+        assert dock.status()["mqtt"]["since"] == since
+        broker.kill()
+        told = dock.run("check", codes=(1,)).stdout
+        assert "no connection to the broker" in told
+        assert not [heard for heard in listener.all("availability") if heard.json()["state"] != "online"]
