@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,9 @@ def fill(desk: Desk, count: int) -> None:
 
 def everything(desk: Desk, cursor: Cursor, limit: int = 3) -> list[outbox.Queued]:
     found: list[outbox.Queued] = []
-    while batch := desk.do(lambda tx: outbox.events_after(tx, found[-1].cursor if found else cursor, limit)):
+    while batch := desk.do(partial(outbox.events_after, cursor=cursor, limit=limit)):
         found += batch
+        cursor = batch[-1].cursor
     return found
 
 
