@@ -111,19 +111,23 @@ def test_a_hold_added_while_the_wipe_begins_is_obeyed_or_told_that_it_is_late(do
     folder = dock.cameras.add("CAM1", names)
     dock.wait_stored()
     assert dock.process is not None
-    with traced(dock.process.pid, f"{UNLINKS}:delay_enter=150000"):
+    with traced(dock.process.pid, f"{UNLINKS}:delay_enter=300000"):
         dock.lift_holds()
         dock.until(lambda: len(list(folder.iterdir())) < len(names) + 1, "the first file is gone")
         done = dock.hold("CAM1", codes=(0, 1))
+        (name,) = dock.hold_names()
         dock.wait_idle()
     left = {path.name for path in folder.glob("*.mp4")}
     records = [json.loads(line) for line in dock.custody()]
-    added = [record["seq"] for record in records if record["event"] == "hold_added"][-1]
-    begun_later = [r for r in records if r["event"] == "wipe_started" and r["seq"] > added]
-    assert not begun_later, "no wipe begins once the hold is recorded"
+    added = [record["seq"] for record in records if record["event"] == "hold_added" and record["hold"] == name]
+    if added:
+        begun_later = [r for r in records if r["event"] == "wipe_started" and r["seq"] > added[0]]
+        assert not begun_later, "no wipe begins once the hold is recorded"
+    else:
+        assert not left, "a machine so slow that the last round had begun: no round looked at holds again"
     if done.returncode == 0:
-        late = [r for r in records if r["event"] == "recording_wiped" and r["seq"] > added]
-        assert not late, "the hold was said to be in time"
+        late = [r for r in records if r["event"] == "recording_wiped" and added and r["seq"] > added[0]]
+        assert added and not late, "the hold was said to be in time"
     dock.judge(finished=True)
     # Whatever was not begun is there, and stays until the hold is lifted.
     assert {path.name for path in folder.glob("*.mp4")} == left
