@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test-fast test test-long lint check format bench lock clean
+.PHONY: help demo setup test-fast test test-long test-systemd lint check format bench lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,14 +44,22 @@ $(VENV)/.test-packages: scripts/system-packages | $(VENV)/.dependencies
 		else test -z "$$DOCKD_CI"; fi
 
 test-fast: setup $(VENV)/.test-packages ## the quick tests, under 2 minutes
-	@$(PYTEST) -m "not slow and not bench and not long" $(ARGS)
+	@$(PYTEST) -m "not slow and not bench and not long and not systemd" $(ARGS)
 
 test: setup $(VENV)/.test-packages ## all tests but those of many minutes, under 10 minutes
-	@$(PYTEST) -m "not bench and not long" $(ARGS)
+	@$(PYTEST) -m "not bench and not long and not systemd" $(ARGS)
 
 test-long: setup $(VENV)/.test-packages ## a hundred kills, gigabytes, ten thousand files: up to 20 minutes
 	@DOCKD_KILLS=$${DOCKD_KILLS:-100} $(BIN)/pytest -n 2 --maxschedchunk 1 tests/e2e \
 		-m "long or slow" -k "long or random_moments" $(ARGS)
+
+# What boots a Debian with systemd in a container; as root. Without it the tests are skipped, loudly.
+$(VENV)/.systemd-packages: scripts/system-packages | $(VENV)/.dependencies
+	@if scripts/system-packages $(PYTHON) mmdebstrap systemd-nspawn:systemd-container nsenter:util-linux mosquitto; \
+		then touch $@; else test -z "$$DOCKD_CI"; fi
+
+test-systemd: setup $(VENV)/.systemd-packages ## the service under a real systemd, as root: about 5 minutes
+	@$(BIN)/pytest -m systemd --durations=3 tests/systemd $(ARGS)
 
 lint: setup ## style, types, layers, sizes
 	@$(BIN)/ruff check .

@@ -1,0 +1,138 @@
+"""The service under a real systemd, from boot to halt."""
+
+import re
+import time
+
+import pytest
+from e2e.broker import Broker, Listener, free_port
+
+MIB = 1 << 20
+FILES = {b"a.mp4": 3 * MIB, b"b/b.mp4": 5000}
+RESTARTS = 20
+pytestmark = pytest.mark.systemd
+
+
+def exits(station) -> list[str]:
+    """How the service's processes ended that did not end well, as systemd says it."""
+    said = station.journal("--unit=init.scope")
+    return re.findall(r"dockd\.service: (?:Main process exited|Failed with result).*", said)
+
+
+def test_it_starts_works_and_stops(station):
+    pid = station.show("MainPID")
+    assert station.machine.ask("stat", "--format=%U", f"/proc/{pid}").strip() == "dockd"
+    station.cameras.add("CAM1", FILES)
+    station.finish()
+    station.until(lambda: station.show("StatusText") == "0 of 1 bays busy; unaccounted 0", "the status line")
+    assert station.term() == 0
+    assert (station.show("Result"), station.show("ActiveState")) == ("success", "inactive")
+    assert not exits(station)
+
+
+def test_its_log_can_be_asked_by_bay_and_camera(station):
+    station.cameras.add("CAM1", FILES)
+    station.cameras.add("CAM2", FILES)
+    station.finish()
+    of_bay = station.journal("DOCKD_BAY=folder-CAM1")
+    assert of_bay
+    assert "CAM2" not in of_bay
+    assert station.journal("DOCKD_CAMERA=CAM2")
+    assert not station.journal("DOCKD_BAY=folder-CAM3").replace("-- No entries --", "").strip()
+
+
+@pytest.mark.timeout(900)
+def test_restarts_in_the_middle_of_an_offload_lose_nothing(station):
+    for number in range(RESTARTS):
+        serial = f"CAM{number}"
+        station.cameras.add(serial, {b"big.mp4": 48 * MIB, b"b/b.mp4": 5000})
+        station.wait(lambda s, serial=serial: station.find_bay(serial, s).get("state") == "offloading", "it copies")
+        station.started_ns = time.time_ns()
+        station.machine.ask("systemctl", "restart", "dockd.service")
+    station.finish(timeout_s=300)
+    assert len(station.events("dock_started")) == RESTARTS + 1
+    assert station.show("NRestarts") == "0"
+    assert not exits(station)
+
+
+def test_one_that_hangs_is_started_again(station):
+    station.drop_in("WatchdogSec=3s", "TimeoutStopSec=5s")
+    station.machine.ask("systemctl", "restart", "dockd.service")
+    station.cameras.add("CAM1", {b"a.mp4": 64 * MIB})
+    station.wait(lambda s: station.find_bay("CAM1", s).get("state") == "offloading", "it copies")
+    station.machine.ask("systemctl", "kill", "--signal=STOP", "--kill-whom=main", "dockd.service")
+    station.wait_unit({"NRestarts": "1", "ActiveState": "active"}, "systemd starts it again")
+    assert any("watchdog" in line for line in exits(station))
+    station.finish()
+    # And one that does its work is left alone.
+    time.sleep(8)
+    assert station.show("NRestarts") == "1"
+
+
+def test_one_that_is_killed_is_started_again(station):
+    station.cameras.add("CAM1", {b"a.mp4": 64 * MIB})
+    station.wait(lambda s: station.find_bay("CAM1", s).get("state") == "offloading", "it copies")
+    station.kill()
+    station.wait_unit({"NRestarts": "1", "ActiveState": "active"}, "systemd starts it again")
+    station.finish()
+
+
+def test_a_wrong_configuration_ends_it_for_good(station):
+    assert station.term() == 0
+    config = station.etc / "config.toml"
+    right = config.read_text()
+    config.write_text(right.replace('"on"', '"perhaps"'))
+    assert station.machine.run("systemctl", "start", "dockd.service").returncode != 0
+    time.sleep(8)
+    assert station.show("ActiveState") == "failed"
+    assert (station.show("ExecMainStatus"), station.show("NRestarts")) == ("78", "0")
+    assert "perhaps" in station.log_tail()
+    config.write_text(right)
+    station.start()
+    station.cameras.add("CAM1", FILES)
+    station.finish()
+
+
+def test_a_machine_boots_without_broker_and_store_and_the_work_is_taken_up(make_station):
+    port = free_port()
+    station = make_station(mqtt=(("url", f"mqtt://127.0.0.1:{port}"),))
+    station.boot()
+    station.machine.ask("systemctl", "enable", "dockd.service")
+    station.machine.halt()
+    station.cameras.add("CAM1", FILES)
+    station.started_ns = time.time_ns()
+    station.boot()
+    station.wait_unit({"ActiveState": "active"}, "the service is up")
+    held = 3 * MIB + 5000
+    status = station.wait(lambda s: (s["spool"]["used_bytes"] or 0) >= held, "the spool holds them")
+    assert not status["counts"]["in_store"]
+    station.wait_alert("store_unavailable")
+    station.init_store()
+    broker = Broker(station.root / "broker", port=port).start()
+    try:
+        with Listener(port) as listener:
+            listener.wait(lambda: listener.last("availability"), "the dock")
+            station.finish()
+            listener.wait(lambda: listener.all("event"), "its events")
+        station.machine.halt()
+    finally:
+        broker.kill()
+
+
+def test_a_reload_takes_up_the_configuration(station):
+    pid = station.show("MainPID")
+    station.configure(wipe_mode="off")
+    station.machine.ask("systemctl", "reload", "dockd.service")
+    station.cameras.add("CAM1", FILES)
+    station.wait_stored()
+    station.wait_idle()
+    assert station.cameras.file("CAM1", b"a.mp4").exists()
+    assert (station.show("ActiveState"), station.show("MainPID")) == ("active", pid)
+
+
+def test_the_unit_gives_few_rights(station):
+    said = station.machine.ask("systemd-analyze", "security", "--no-pager", "dockd.service")
+    found = re.search(r"Overall exposure level for dockd\.service: ([0-9.]+)", said)
+    assert found is not None, said
+    assert float(found[1]) <= 2.0, said
+    said = station.machine.run("systemd-analyze", "verify", "dockd.service")
+    assert (said.returncode, said.stdout + said.stderr) == (0, "")
