@@ -64,6 +64,12 @@ class Systemd:
             return False
         return True
 
+    def close(self) -> None:
+        """Let go of the socket; nothing is sent from then on."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     # --- what the daemon says ------------------------------------------------------------------------
 
     def take(self, status: dict[str, Any]) -> None:

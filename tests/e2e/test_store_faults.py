@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from e2e.harness import Dock, alerts
-from e2e.kernel import fill
+from e2e.kernel import fill, hanging
 from e2e.planting import MIB
 from oracle_world import part_of_key
 
@@ -176,6 +176,33 @@ def test_the_same_content_under_a_key_is_recorded_and_done(dock):
     dock.cameras.redock("CAM1")
     dock.finish()
     assert path.stat().st_ino == inode
+
+
+@pytest.mark.slow
+def test_a_store_that_hangs_over_one_recording_keeps_nobody_else_waiting(make_dock):
+    dock = make_dock(stall_timeout="3s")
+    dock.start()
+    dock.cameras.add("BAD", FILES, docked=False)
+    digest = dock.cameras.newest("BAD", b"a.mp4").content.blake3
+    path = dock.store / "calgary" / "recordings" / "BAD" / f"{digest}.mp4"
+    path.parent.mkdir(parents=True)
+    shutil.copyfile(dock.cameras.file("BAD", b"a.mp4"), path)
+    with hanging(path):
+        dock.cameras.redock("BAD")
+        alert = dock.wait_alert("store_stalled")
+        dock.cameras.add("GOOD", FILES)
+        dock.wait(lambda s: dock.find_bay("GOOD", s).get("recordings_wiped") == len(FILES), "the other is emptied")
+        bay = dock.bay("BAD")
+        assert (bay["state"], bay["safe_to_take"]) == ("attention", False)
+        assert "no progress since" in bay["reason"]
+        assert "a.mp4" not in bay["reason"] + alert["what"], "published where file names have no business"
+        assert dock.bay("GOOD")["state"] == "ready"
+        assert alerts(dock.status(), "store_stalled")[0]["since"] == alert["since"]
+        # The hung read notwithstanding.
+        assert dock.term() == 0
+    dock.start()
+    dock.finish()
+    dock.wait_no_alert("store_stalled")
 
 
 def alter(path: os.PathLike[str]) -> None:
