@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from dockd.alerts import ALERTS
 from dockd.identity import encode_part, name_fields
@@ -26,6 +26,7 @@ from dockd.report.payloads import (
     StoreState,
 )
 
+PROGRESS_EVERY_S: Final = 1.0
 CAPABILITIES = ("folder-cameras", "filesystem-store")
 RUNBOOK = "docs/operations.md"
 
@@ -180,37 +181,44 @@ def bay_faces(status: Mapping[str, Any]) -> dict[bytes, dict[str, Any]]:
 
 
 class ProgressMeter:
-    """Turns a row of statuses into progress messages; `now_s` of each is monotonic seconds."""
+    """Turns a row of statuses into progress messages, of a bay at most one in `PROGRESS_EVERY_S`."""
 
     def __init__(self, boot: str) -> None:
         self._boot = boot
-        self._before: dict[tuple[str, str], tuple[float, int]] = {}
+        self._before: dict[str, tuple[str, float, int]] = {}
+        """By bay: the stage, and when how much of it was done. A message is at least so much younger than that."""
 
-    def measure(self, status: Mapping[str, Any], now_s: float) -> dict[str, Progress]:
-        """For each bay in which bytes moved since the last status: how far it is with its stage."""
+    def measure(self, status: Mapping[str, Any], taken_s: float) -> dict[str, Progress]:
+        """For each bay in which bytes moved: how far it is with its stage; `taken_s` is the status' monotonic time."""
         found: dict[str, Progress] = {}
-        seen: dict[tuple[str, str], tuple[float, int]] = {}
+        before, self._before = self._before, {}
         for bay in status["bays"]:
             stage, done, total = stage_progress(bay)
             if stage is None:
                 continue
-            key = (bay["bay"], stage)
-            before = self._before.get(key)
-            seen[key] = (now_s, done)
-            if before is None or done <= before[1] or now_s <= before[0]:
+            name = bay["bay"]
+            was = before.get(name)
+            if was is None or was[0] != stage or done < was[2]:
+                self._before[name] = (stage, taken_s, done)
                 continue
-            rate = (done - before[1]) / (now_s - before[0])
-            found[bay["bay"]] = Progress(
+            passed_s, moved = taken_s - was[1], done - was[2]
+            if passed_s < PROGRESS_EVERY_S:
+                self._before[name] = was
+                continue
+            self._before[name] = (stage, taken_s, done)
+            if not moved:
+                continue
+            rate = moved / passed_s
+            found[name] = Progress(
                 ts=status["ts"],
                 boot=self._boot,
-                bay=bay["bay"],
+                bay=name,
                 stage=stage,
                 bytes_done=min(done, total),
                 bytes_total=total,
                 bytes_per_s=round(rate, 1),
                 eta_s=round(max(0, total - done) / rate, 1),
             )
-        self._before = seen
         return found
 
 

@@ -59,6 +59,7 @@ class Speaker:
         self._now = now
         self._tell_refused = refused
         self._status: dict[str, Any] | None = None
+        self._taken_s = 0.0
         self._news = asyncio.Event()
         self._finish = asyncio.Event()
         self._said: dict[str, dict[str, Any]] = {}
@@ -75,7 +76,7 @@ class Speaker:
 
     def take(self, status: dict[str, Any]) -> None:
         """The newest status of the dock."""
-        self._status = status
+        self._status, self._taken_s = status, asyncio.get_running_loop().time()
         phase = phase_of(status, stopping=self.stopping)
         if self._phase is None or self._phase[0] != phase:
             self._phase = (phase, status["ts"])
@@ -179,13 +180,13 @@ class Speaker:
         while True:
             self._news.clear()
             if self._status is not None:
-                await self._round(link, self._status)
+                await self._round(link, self._status, self._taken_s)
             await asyncio.sleep(SHORTEST_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_S):
                     await self._news.wait()
 
-    async def _round(self, link: Link, status: Mapping[str, Any]) -> None:
+    async def _round(self, link: Link, status: Mapping[str, Any], taken_s: float) -> None:
         assert self._phase is not None
         phase, since = self._phase
         wanted = compose(status, self.me, phase=phase, phase_since=since, outbox_depth=await self.events.depth())
@@ -204,7 +205,7 @@ class Speaker:
                 await self._send(link, self._message(topic, payload))
                 self._said[topic] = news
         await self._take_back(link, wanted)
-        for progress in self._meter.measure(status, now_s).values():
+        for progress in self._meter.measure(status, taken_s).values():
             link.send(self._progress(progress))
 
     def _progress(self, progress: Progress) -> Message:

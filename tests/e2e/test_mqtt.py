@@ -9,12 +9,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
 import pytest
 from e2e.broker import ROOT, Broker, Collector, Heard, Listener
 from e2e.harness import Dock
+from e2e.kernel import traced
 
 from dockd.report import payloads
 
@@ -28,6 +31,7 @@ MODELS: dict[str, type[payloads.Payload]] = {
     "custody": payloads.CustodyHead,
     "response": payloads.Response,
 }
+WRITES = "write,pwrite64,pwritev,pwritev2"
 RETAINED = {"availability", "info", "state", "bay", "camera", "alert", "custody"}
 
 
@@ -103,6 +107,35 @@ def test_a_whole_day_is_said_as_the_models_have_it_and_names_nobody(talking: Doc
     assert sum(counts.values()) - counts["recordings"] - counts["wiped"] == counts["recordings"]
     states = [heard.json()["state"] for heard in messages if heard.topic == f"{ROOT}/availability"]
     assert states == ["online", "stopping", "offline"]
+
+
+@pytest.mark.slow
+def test_progress_is_said_once_a_second_and_only_while_bytes_move(talking: Dock, broker: Broker) -> None:
+    dock = talking
+    size = 24_000_000
+    assert dock.process is not None
+    with Listener(broker.port) as listener:
+        with traced(dock.process.pid, f"{WRITES}:delay_enter=300000"):
+            dock.cameras.add("CAM1", {"a.mp4": size, "b.mp4": 1000})
+            listener.wait(lambda: len(listener.all("bay/folder-CAM1/progress")) >= 5, "how far it is")
+        dock.wait_emptied()
+        listener.wait(lambda: listener.last("bay/folder-CAM1")["state"] == "ready", "that it is ready")
+        dock.wait_idle()
+        heard = listener.all("bay/folder-CAM1/progress")
+        time.sleep(3)
+        assert len(listener.all("bay/folder-CAM1/progress")) == len(heard), "nothing moves any more"
+    said_at = [datetime.fromisoformat(message.json()["ts"]).timestamp() for message in heard]
+    # Of the clock: to a hundredth, for a status is told a moment after its `ts`.
+    assert all(later - earlier > 0.95 for earlier, later in pairwise(said_at)), said_at
+    stages: dict[str, list[int]] = {}
+    for message in heard:
+        check(message)
+        assert not message.retain
+        found = message.json()
+        assert 0 <= found["bytes_done"] <= found["bytes_total"] <= size + 1000
+        stages.setdefault(found["stage"], []).append(found["bytes_done"])
+    assert all(done == sorted(done) for done in stages.values())
+    assert len(set(stages["offloading"])) > 1
 
 
 def test_events_are_the_chain_in_order_without_a_gap_over_restarts(talking: Dock, broker: Broker) -> None:
