@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -62,9 +62,7 @@ class Reporter:
         while not self._finish.is_set():
             begun_s = asyncio.get_running_loop().time()
             try:
-                async with self._connect() as link:
-                    self._up()
-                    await self._speaker.serve(link)
+                await self._in_its_own_task(self._attempt())
                 return
             except BrokerLostError as error:
                 self._down(error)
@@ -81,6 +79,29 @@ class Reporter:
                 async with asyncio.timeout(pause_s * random.uniform(0.5, 1.0)):  # noqa: S311 - jitter
                     await self._finish.wait()
             pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+
+    async def _attempt(self) -> None:
+        """One connection, for as long as it stands."""
+        async with self._connect() as link:
+            self._up()
+            await self._speaker.serve(link)
+
+    async def _in_its_own_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` so that nothing of its end sticks to this task.
+
+        Debian 12's Python (3.11.2) forgets to take back the cancellation with which a TaskGroup ends, and the next
+        asyncio.timeout in the same task would end in CancelledError: nobody would connect again.
+        """
+        task = asyncio.create_task(work, name="mqtt-connection")
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait([task])
+            raise
+        if task.cancelled():
+            raise BrokerLostError("the connection to the broker was given up")
+        task.result()
 
     def _up(self) -> None:
         self.connected, self._problem, self._since = True, None, rfc3339(self._now())

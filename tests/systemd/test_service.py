@@ -113,6 +113,13 @@ def test_a_machine_boots_without_broker_and_store_and_the_work_is_taken_up(make_
             listener.wait(lambda: listener.last("availability"), "the dock")
             station.finish()
             listener.wait(lambda: listener.all("event"), "its events")
+        # With the Python of the machine, which is not the one that the other tests run with.
+        for _ in range(3):
+            broker.kill()
+            station.wait_alert("mqtt_unavailable")
+            broker.start()
+            with Listener(port) as listener:
+                listener.wait(lambda: listener.last("state"), "the dock again", 60)
         station.machine.halt()
     finally:
         broker.kill()
