@@ -73,7 +73,7 @@ def test_the_demo_ends_well_and_says_how_to_go_on(tmp_path: Path, with_broker: b
     wanted += ["cp clip.mp4 cameras/CAM4/", "status --watch"]
     wanted += ["mosquitto_sub -p"] if with_broker else ["no broker: what would be said"]
     assert not [words for words in wanted if words not in told], told
-    assert "  MQTT " in told
+    assert ("  MQTT " in told) == (not with_broker or shutil.which("mosquitto_sub") is not None)
     chain = subprocess.run(
         [sys.executable, "-m", "dockd", "custody", "export", "--config", str(folder / "config.toml")],
         capture_output=True,
