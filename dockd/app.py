@@ -387,4 +387,5 @@ class Daemon:
         closed = self.journal.close(CLOSE_S)
         for worker in [*self.lane.workers, self.calls.worker]:
             worker.close()
+        self.systemd.close()
         return closed and self._clean

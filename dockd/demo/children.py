@@ -78,7 +78,7 @@ class Children:
         command = [sys.executable, "-P", "-m", "dockd", "run", "--config", str(self.world.config)]
         if self.port is None:
             command.append("--print-messages")
-        (self.world.state / "status.json").unlink(missing_ok=True)
+        self.world.paths.status.unlink(missing_ok=True)
         with self.world.log.open("ab") as log:
             self.daemon = self._start(command, stdout=subprocess.PIPE, stderr=log)
         self._read(self.daemon.stdout)

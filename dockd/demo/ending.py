@@ -41,7 +41,7 @@ class Ended:
 
 def read_journal(world: World) -> list[Ended]:
     """Every recording, as the stopped daemon's journal has it."""
-    connection = open_for_reading(world.state / "journal.db")
+    connection = open_for_reading(world.paths.journal)
     try:
         return [
             Ended(serial.decode(), path.decode(), size, digest, key, confirmed, wiped)

@@ -95,7 +95,7 @@ class Play:
     def status(self) -> dict[str, Any] | None:
         """What the daemon last said of itself."""
         try:
-            found: dict[str, Any] = json.loads((self._world.state / "status.json").read_bytes())
+            found: dict[str, Any] = json.loads(self._world.paths.status.read_bytes())
         except (OSError, ValueError):
             return None
         return found

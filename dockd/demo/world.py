@@ -15,6 +15,7 @@ import blake3
 
 from dockd.durable import DEVICE_KINDS, file_system_of, reads_past_cache
 from dockd.errors import UsageError
+from dockd.paths import StatePaths
 
 MIB: Final = 1024 * 1024
 ROOT_TOPIC: Final = "dockd/v1/calgary/district-4/dock-07"
@@ -77,6 +78,11 @@ class World:
         return self.root / "state"
 
     @property
+    def paths(self) -> StatePaths:
+        """What lies in the dock's own folder."""
+        return StatePaths(self.state)
+
+    @property
     def store(self) -> Path:
         """The evidence store."""
         return self.root / "store"
@@ -97,7 +103,7 @@ class World:
     def spooled_bytes(self) -> int:
         """How much of the spool is on the disk by now."""
         total = 0
-        for path in (self.state / "spool").glob("*"):
+        for path in self.paths.spool.glob("*"):
             try:
                 found = path.stat()
             except FileNotFoundError:

@@ -39,6 +39,14 @@ def pieces(seed: str, size: int) -> Iterator[bytes]:
         yield (index.to_bytes(8, "big") + base[8:])[:left] if index else base[:left]
 
 
+def own(folder: Path, owner: int) -> None:
+    """Give a folder and everything in it to a user."""
+    for parent, _, files in os.walk(folder):
+        os.chown(parent, owner, owner)
+        for name in files:
+            os.chown(Path(parent, name), owner, owner, follow_symlinks=False)
+
+
 @dataclass
 class Entry:
     """One version of one file."""
@@ -70,6 +78,8 @@ class Cameras:
         self.seed = seed
         self.entries: list[Entry] = []
         self.markers: dict[bytes, bool] = {}
+        self.owner: int | None = None
+        """Who new cameras belong to, if not to whoever runs the tests."""
         self._number = itertools.count()
 
     # --- cameras -------------------------------------------------------------------------------------
@@ -109,6 +119,8 @@ class Cameras:
             target = as_bytes(staged) + b"/" + as_bytes(path)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             self._record(raw, as_bytes(path), self._write(target, raw, as_bytes(path), what))
+        if self.owner is not None:
+            own(staged, self.owner)
         goal = self.place(raw, docked=docked)
         os.rename(staged, goal)
         return goal

@@ -17,7 +17,7 @@ from typing import Self
 import pytest
 from e2e.broker import ROOT, Broker, Collector, Heard, Listener
 from e2e.harness import Dock
-from e2e.kernel import traced
+from e2e.kernel import WRITES, traced
 
 from dockd.report import payloads
 
@@ -31,7 +31,6 @@ MODELS: dict[str, type[payloads.Payload]] = {
     "custody": payloads.CustodyHead,
     "response": payloads.Response,
 }
-WRITES = "write,pwrite64,pwritev,pwritev2"
 RETAINED = {"availability", "info", "state", "bay", "camera", "alert", "custody"}
 
 

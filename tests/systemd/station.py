@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.harness import STOP_LIMIT_S, WAIT_S, Dock, Done
-from e2e.planting import Cameras, Name, What
+from e2e.planting import Cameras
 from systemd.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,28 +18,6 @@ UNIT = "dockd.service"
 INSIDE_STATE = Path("/var/lib/dockd")
 INSIDE_STORE = Path("/srv/evidence")
 INSIDE_CAMERAS = Path("/srv/cameras")
-
-
-class OwnedCameras(Cameras):
-    """Cameras whose files belong to the user that dockd runs as."""
-
-    owner = -1
-
-    def add(
-        self,
-        serial: Name,
-        files: Mapping[Name, What] | None = None,
-        *,
-        marker: bool = True,
-        docked: bool = True,
-    ) -> Path:
-        """Appears at once and whole, as everywhere; it was put together elsewhere."""
-        super().add(serial, files, marker=marker, docked=False)
-        folder = self.folder(serial)
-        own(folder, self.owner)
-        if docked:
-            self.redock(serial)
-        return self.folder(serial)
 
 
 class Station(Dock):
@@ -67,7 +45,7 @@ class Station(Dock):
             },
         )
         super().__init__(root, store=self.srv / "evidence", state=state, init=False, **settings)
-        self.cameras = OwnedCameras(self.srv, seed=root.name)
+        self.cameras = Cameras(self.srv, seed=root.name)
         self.configure()
 
     def configure(self, **changes: Any) -> None:
@@ -145,11 +123,3 @@ class Station(Dock):
     def clear(self) -> None:
         super().clear()
         shutil.rmtree(self.srv, ignore_errors=True)
-
-
-def own(folder: Path, owner: int) -> None:
-    """Give a folder and everything in it to a user."""
-    for parent, _, files in os.walk(folder):
-        os.chown(parent, owner, owner)
-        for name in files:
-            os.chown(Path(parent, name), owner, owner, follow_symlinks=False)
