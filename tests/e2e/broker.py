@@ -177,12 +177,17 @@ class Listener:
 
 
 class Collector:
-    """Puts events into order by `seq`, and asks for what is missing, as a dashboard would."""
+    """Puts events into order by `seq`, and asks for what is missing, as a dashboard would.
+
+    What is said again comes after what is new and was said already; so what came early is kept until its turn.
+    """
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self.records: list[dict[str, Any]] = []
         self.asked = 0
+        self._early: dict[int, dict[str, Any]] = {}
+        self._newest = 0
         self._asked_s = 0.0
         listener.on_message = self.take
 
@@ -190,16 +195,23 @@ class Collector:
         """Take an event, or see by the head that the last ones are missing."""
         if heard.topic == f"{ROOT}/event":
             event = heard.json()
-            if event["seq"] == len(self.records) + 1:
-                self.records.append(event)
-                self._asked_s = 0.0
-            elif event["seq"] > len(self.records):
-                self.ask()
-        elif heard.topic == f"{ROOT}/custody/head" and heard.payload and heard.json()["seq"] > len(self.records):
-            self.ask()
+            if event["seq"] > len(self.records):
+                self._early[event["seq"]] = event
+            self._newest = max(self._newest, event["seq"])
+            while following := self._early.pop(len(self.records) + 1, None):
+                self.records.append(following)
+        elif heard.topic == f"{ROOT}/custody/head" and heard.payload:
+            self._newest = max(self._newest, heard.json()["seq"])
+        self.ask()
+
+    def has(self, count: int) -> bool:
+        """Whether so many events are there; asks again if an answer was lost, with the broker or on its way."""
+        self._newest = max(self._newest, count)
+        self.ask()
+        return len(self.records) >= count
 
     def ask(self) -> None:
-        if time.monotonic() - self._asked_s < 2:
+        if self._newest <= len(self.records) or time.monotonic() - self._asked_s < 2:
             return
         self._asked_s = time.monotonic()
         self.asked += 1

@@ -228,7 +228,7 @@ def test_two_thousand_events_reach_who_asks_for_the_gaps_of_ten_killed_brokers(t
         dock.wait_idle(300)
         lines = [json.loads(line) for line in dock.custody()]
         assert len(lines) >= 2000
-        listener.wait(lambda: len(collector.records) >= len(lines), "all events", 300)
+        listener.wait(lambda: collector.has(len(lines)), "all events", 300)
     found = collector.records
     assert [record["seq"] for record in found] == list(range(1, len(found) + 1))
     assert [(r["event"], r["ts"]) for r in found[: len(lines)]] == [(line["event"], line["time"]) for line in lines]
