@@ -24,7 +24,9 @@ MEGABYTES = "40"
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "dockd", "demo", "--dir", str(folder), "--megabytes", MEGABYTES, *more]
+    # Whoever starts the tests in the background has them ignore SIGINT, and all that they start.
+    heeds = ("env", "--default-signal=INT")
+    command = [*heeds, sys.executable, "-m", "dockd", "demo", "--dir", str(folder), "--megabytes", MEGABYTES, *more]
     return subprocess.Popen(
         command,
         cwd=folder.parent,
