@@ -81,6 +81,16 @@ class Machine:
             env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin", "LANG": "C.UTF-8"},
         )
 
+    def outside(self, pid: int) -> int:
+        """The number that a process inside has outside."""
+        space = os.readlink(f"/proc/{self.leader}/ns/pid")
+        for status in Path("/proc").glob("[0-9]*/status"):
+            with contextlib.suppress(OSError):
+                seen = next(line.split()[1:] for line in status.read_text().splitlines() if line.startswith("NSpid:"))
+                if seen[-1] == str(pid) and os.readlink(status.with_name("ns") / "pid") == space:
+                    return int(seen[0])
+        pytest.fail(f"there is no process {pid} inside")
+
     def halt(self) -> None:
         """Shut it down in good order."""
         assert self.process is not None

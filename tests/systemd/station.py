@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from e2e.harness import STOP_LIMIT_S, WAIT_S, Dock, Done
-from e2e.planting import Cameras
+from e2e.planting import MIB, Cameras
 from systemd.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +20,8 @@ UNIT = "dockd.service"
 INSIDE_STATE = Path("/var/lib/dockd")
 INSIDE_STORE = Path("/srv/evidence")
 INSIDE_CAMERAS = Path("/srv/cameras")
+BIG_BYTES = 96 * MIB
+TRIES = 20
 
 
 class Station(Dock):
@@ -108,6 +112,38 @@ class Station(Dock):
 
     def kill(self) -> None:
         self.machine.ask("systemctl", "kill", "--signal=KILL", "--kill-whom=main", UNIT)
+
+    def freeze_offloading(self, serial: str) -> bool:
+        """Dock a camera and stop the daemon's process while it copies; False if that came too late.
+
+        The process is met in the act whatever the machine's speed: it stands still until someone goes on with it,
+        as systemd does with each stop.
+        """
+        pid = self.machine.outside(int(self.show("MainPID")))
+        self.cameras.add(serial, {b"big.mp4": BIG_BYTES, b"b/b.mp4": 5000})
+        self.until(lambda: self._copied_bytes() > 0 or self._is_emptied(serial), "it copies")
+        os.kill(pid, signal.SIGSTOP)
+        if 0 < self._copied_bytes() < BIG_BYTES:
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    def _copied_bytes(self) -> int:
+        """How much of the largest file the spool has."""
+        with contextlib.suppress(FileNotFoundError):
+            return max((path.stat().st_size for path in self.spool_files()), default=0)
+        return 0
+
+    def _is_emptied(self, serial: str) -> bool:
+        return not self.cameras.file(serial, b"big.mp4").exists()
+
+    def freeze_one_offloading(self) -> None:
+        """Dock cameras until the daemon stands still with one half copied."""
+        for number in range(TRIES):
+            if self.freeze_offloading(f"CAM{number}"):
+                return
+            self.finish()
+        self.fail(f"none of {TRIES} cameras was met while it was copied")
 
     def journal(self, *options: str) -> str:
         """What the machine's journal has."""

@@ -42,13 +42,17 @@ def test_its_log_can_be_asked_by_bay_and_camera(station):
 
 @pytest.mark.timeout(900)
 def test_restarts_in_the_middle_of_an_offload_lose_nothing(station):
-    for number in range(RESTARTS):
-        serial = f"CAM{number}"
-        station.cameras.add(serial, {b"big.mp4": 48 * MIB, b"b/b.mp4": 5000})
-        station.wait(lambda s, serial=serial: station.find_bay(serial, s).get("state") == "offloading", "it copies")
+    met = 0
+    for number in range(3 * RESTARTS):
+        if not station.freeze_offloading(f"CAM{number}"):
+            continue
+        met += 1
         station.started_ns = time.time_ns()
         station.machine.ask("systemctl", "restart", "dockd.service")
+        if met == RESTARTS:
+            break
     station.finish(timeout_s=300)
+    assert met == RESTARTS, "each restart comes while a camera is copied"
     assert len(station.events("dock_started")) == RESTARTS + 1
     assert station.show("NRestarts") == "0"
     assert not exits(station)
@@ -57,9 +61,7 @@ def test_restarts_in_the_middle_of_an_offload_lose_nothing(station):
 def test_one_that_hangs_is_started_again(station):
     station.drop_in("WatchdogSec=3s", "TimeoutStopSec=5s")
     station.machine.ask("systemctl", "restart", "dockd.service")
-    station.cameras.add("CAM1", {b"a.mp4": 64 * MIB})
-    station.wait(lambda s: station.find_bay("CAM1", s).get("state") == "offloading", "it copies")
-    station.machine.ask("systemctl", "kill", "--signal=STOP", "--kill-whom=main", "dockd.service")
+    station.freeze_one_offloading()
     station.wait_unit({"NRestarts": "1", "ActiveState": "active"}, "systemd starts it again")
     assert any("watchdog" in line for line in exits(station))
     station.finish()
@@ -69,8 +71,7 @@ def test_one_that_hangs_is_started_again(station):
 
 
 def test_one_that_is_killed_is_started_again(station):
-    station.cameras.add("CAM1", {b"a.mp4": 64 * MIB})
-    station.wait(lambda s: station.find_bay("CAM1", s).get("state") == "offloading", "it copies")
+    station.freeze_one_offloading()
     station.kill()
     station.wait_unit({"NRestarts": "1", "ActiveState": "active"}, "systemd starts it again")
     station.finish()
