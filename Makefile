@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test-fast test test-long test-systemd lint check format bench lock clean
+.PHONY: help demo deb setup test-fast test test-long test-systemd lint check format bench lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ $(VENV)/.systemd-packages: scripts/system-packages | $(VENV)/.dependencies
 
 test-systemd: setup $(VENV)/.systemd-packages ## the service under a real systemd, as root: about 5 minutes
 	@$(BIN)/pytest -m systemd --durations=3 tests/systemd $(ARGS)
+
+deb: setup ## the Debian package, in build/, for the Debian that this machine is
+	@$(BIN)/python packaging/build_deb.py build
 
 lint: setup ## style, types, layers, sizes
 	@$(BIN)/ruff check .
