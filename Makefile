@@ -45,10 +45,10 @@ $(VENV)/.test-packages: scripts/system-packages | $(VENV)/.dependencies
 		else test -z "$$DOCKD_CI"; fi
 
 test-fast: setup $(VENV)/.test-packages ## the quick tests, under 2 minutes
-	@$(PYTEST) -m "not slow and not bench and not long and not systemd" $(ARGS)
+	@$(PYTEST) -m "not slow and not bench and not long and not systemd and not usb" $(ARGS)
 
 test: setup $(VENV)/.test-packages ## all tests but those of many minutes, under 10 minutes
-	@$(PYTEST) -m "not bench and not long and not systemd" $(ARGS)
+	@$(PYTEST) -m "not bench and not long and not systemd and not usb" $(ARGS)
 
 test-long: setup $(VENV)/.test-packages ## a hundred kills, gigabytes, ten thousand files: up to 20 minutes
 	@DOCKD_KILLS=$${DOCKD_KILLS:-100} $(BIN)/pytest -n 2 --maxschedchunk 1 tests/e2e \

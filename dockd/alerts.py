@@ -89,7 +89,8 @@ ALERTS: dict[str, AlertKind] = {
     ),
     "port_not_listed": AlertKind(
         "warning",
-        "Nothing is taken from a camera on a port that is no bay. Dock it in a bay, or make the port a bay (dockd bays prints it).",
+        "Nothing is taken from a camera on a port that is no bay. Dock it in a bay, or make the port one; dockd bays "
+        "prints it.",
     ),
     "recording_changed": AlertKind(
         "warning",

@@ -23,6 +23,7 @@ from opt_dockd import codename, install_dependencies, install_dockd, run
 PACKAGES = "systemd,systemd-sysv,dbus,python3"
 SOURCES = Path("/etc/apt")
 
+
 def package_sources(release: str) -> list[Path]:
     """This machine's package sources of Debian itself."""
     lists = [SOURCES / "sources.list", *sorted((SOURCES / "sources.list.d").glob("*"))]
