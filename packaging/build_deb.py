@@ -31,6 +31,7 @@ PROGRAMS = {
     "packaging/files/bay-of-port": "usr/lib/dockd/bay-of-port",
     "packaging/files/block-guard": "usr/lib/dockd/block-guard",
     "packaging/files/block-switch": "usr/lib/dockd/block-switch",
+    "packaging/files/interface-guard": "usr/lib/dockd/interface-guard",
 }
 
 

@@ -121,10 +121,16 @@ class Bays:
                     # What cannot be listed just now says nothing about the cameras in it.
                     self._reconcile(finder, await finder.look())
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(finder.rescan_s):
+                    async with asyncio.timeout(self._pause_s(finder)):
                         await wake.wait()
         finally:
             finder.stop()
+
+    def _pause_s(self, finder: Finder) -> float:
+        """Until it is time to look again, or to try again with a camera whose session has ended."""
+        now_s = asyncio.get_running_loop().time()
+        ended = [bay for bay in self.bays.values() if bay.finder is finder and bay.session and bay.session.ended]
+        return max(0.5, min([finder.rescan_s, *(bay.retry_at_s - now_s for bay in ended)]))
 
     def _changed(self, number: int, place: bytes | None) -> None:
         """Something was seen: on one camera, or in the place of all cameras."""

@@ -194,7 +194,7 @@ class UdisksMounts:
                 results.put_nowait((str(message.body[1]), str(message.body[3])))
 
         try:
-            await self._bus.call(*_SYSTEMD, "Subscribe")
+            await self._subscribe()
             rule = f"type='signal',sender='{_SYSTEMD[0]}',interface='{_SYSTEMD[2]}',member='JobRemoved'"
             stop = await self._bus.listen(rule, heard)
             try:
@@ -207,6 +207,14 @@ class UdisksMounts:
             raise self._block_failed(disk, verb, str(error)) from error
         if found[1] != "done":
             raise self._block_failed(disk, verb, f"the service ended with: {found[1]}")
+
+    async def _subscribe(self) -> None:
+        """Have systemd tell of jobs; once for each connection is enough, and more is an error."""
+        try:
+            await self._bus.call(*_SYSTEMD, "Subscribe")
+        except CallFailed as error:
+            if error.name != "org.freedesktop.systemd1.AlreadySubscribed":
+                raise
 
     def _block_failed(self, disk: Disk, verb: str, why: str) -> CameraGoneError | DeviceServiceError:
         if not self.same_disk(disk):
