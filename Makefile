@@ -65,6 +65,15 @@ test-systemd: setup $(VENV)/.systemd-packages ## the service under a real system
 deb: setup ## the Debian package, in build/, for the Debian that this machine is
 	@$(BIN)/python packaging/build_deb.py build
 
+# What boots a Debian with USB in a virtual machine; as root. Without it the tests are skipped, loudly.
+$(VENV)/.usb-packages: scripts/system-packages | $(VENV)/.dependencies
+	@if scripts/system-packages $(PYTHON) qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils mmdebstrap \
+		mkfs.vfat:dosfstools mkfs.exfat:exfatprogs mke2fs:e2fsprogs mcopy:mtools sfdisk:fdisk busybox:busybox-static; \
+		then touch $@; else test -z "$$DOCKD_CI"; fi
+
+usb-draft: deb $(VENV)/.usb-packages
+	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m "usb and not long" --durations=5 tests/e2e/usb $(ARGS)
+
 lint: setup ## style, types, layers, sizes
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

@@ -58,8 +58,9 @@ def serve(port: object, lock: threading.Lock, line: bytes) -> None:
         answer = {"error": f"{type(error).__name__}: {error}"}
     told = json.dumps({"id": ask["id"], **answer}).encode() + b"\n"
     with lock:
-        port.write(told)
-        port.flush()
+        # The port takes as much as fits into its queue.
+        while told:
+            told = told[port.write(told) or 0 :]
 
 
 def main() -> None:

@@ -79,9 +79,7 @@ class Exfat:
         """Where a file's first byte lies in the image."""
         return next(self.cluster_at(first) for name, first, *_ in self._walk(self.root, 0, True, b"") if name == path)
 
-    def _walk(
-        self, first: int, size: int, chained: bool, below: bytes
-    ) -> Iterator[tuple[bytes, int, int, bool, bool]]:
+    def _walk(self, first: int, size: int, chained: bool, below: bytes) -> Iterator[tuple[bytes, int, int, bool, bool]]:
         records = self._records(first, size, chained=chained)
         for raw in records:
             if raw[0] != FILE:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,11 @@ SECTOR = 512
 FIRST = MIB
 """Where the first partition begins."""
 
+ENVIRONMENT = {
+    "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+    "LC_ALL": "C.UTF-8",
+    "MTOOLS_SKIP_CHECK": "1",
+}
 TYPES = {"vfat": "c", "exfat": "7", "ext4": "83", "": "da"}
 
 
@@ -38,7 +42,8 @@ def tool(*argv: str | Path, **more: object) -> None:
         [str(arg) for arg in argv],
         capture_output=True,
         check=False,
-        env=os.environ | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1"},
+        env=os.environ
+        | {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1"},
         **more,  # type: ignore[call-overload]
     )
     assert done.returncode == 0, f"{argv} gave {done.returncode}: {done.stdout!r} {done.stderr!r}"
@@ -116,12 +121,12 @@ class Card:
         volume = self.volumes[0]
         if volume.kind == "ext4":
             told = subprocess.run(
-                ["debugfs", "-R", f"bmap /{path.decode()} {offset // 4096}", self.image],
+                ["debugfs", "-R", f"bmap /{path.decode()} {offset // 4096}", f"{self.image}?offset={volume.start}"],
                 capture_output=True,
                 check=True,
                 text=True,
             )
-            return int(told.stdout.strip()) * 4096 // SECTOR
+            return (volume.start + int(told.stdout.strip()) * 4096) // SECTOR
         with open(self.image, "rb") as file:
             if volume.kind == "exfat":
                 return (Exfat(file, volume.start).where(path) + offset) // SECTOR
@@ -149,7 +154,7 @@ def _vfat(part: Path, volume: Volume) -> None:
 
 
 def _exfat(part: Path, volume: Volume) -> None:
-    tool("mkfs.exfat", "-q", "-L", volume.label[:11], part)
+    tool("mkfs.exfat", "-L", volume.label[:11], part)
     with open(part, "r+b") as file:
         Exfat(file).add(volume.files)
 

@@ -172,7 +172,9 @@ class Machine:
 
     # --- cameras -------------------------------------------------------------------------------------
 
-    def plug(self, name: str, image: Path, bay: int | None = None, *, root: int = 2, serial: str, **faults: Any) -> None:
+    def plug(
+        self, name: str, image: Path, bay: int | None = None, *, root: int = 2, serial: str, **faults: Any
+    ) -> None:
         """Plug a camera into a bay of the hub, or into a root port that is none."""
         node = self._node(image, name, **faults)
         port = f"1.{bay}" if bay is not None else str(root)
