@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test-fast test test-long test-systemd lint check format bench lock clean
+.PHONY: help demo setup test-fast test test-long test-systemd lint check format bench deb lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,9 @@ format: setup ## puts the sources in order
 bench: setup ## copies measured against other tools
 	@scripts/system-packages $(PYTHON) rclone
 	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+deb: setup ## build/dockd_VERSION_ARCHITECTURE.deb for this machine's Debian
+	@$(BIN)/python packaging/build_deb.py
 
 lock: ## both lock files anew, from the ranges in pyproject.toml
 	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --quiet install "uv<1"; }
