@@ -35,7 +35,8 @@ def test_it_is_installed_whole_and_does_nothing_by_itself(bare):
     assert bare.ask("dpkg", "--audit") == ""
     assert bare.ask("systemctl", "is-enabled", "dockd", codes=range(256)).strip() == "disabled"
     assert bare.ask("systemctl", "is-active", "dockd", codes=range(256)).strip() == "inactive"
-    assert not re.search(r"dockd.*(error|invalid|unknown)", bare.ask("journalctl", "--boot", "--no-pager"), re.IGNORECASE)
+    journal = bare.ask("journalctl", "--boot", "--no-pager")
+    assert not re.search(r"dockd.*(error|invalid|unknown)", journal, re.IGNORECASE)
     assert bare.ask("dockd", "--version").startswith("dockd ")
     places = ("/var/lib/dockd", "/etc/dockd", "/etc/dockd/conf.d", "/etc/dockd/credentials")
     said = bare.ask("stat", "--format=%n %U:%G %a", *places).splitlines()

@@ -165,7 +165,7 @@ assert os.getuid() != 0
 
 
 def test_with_its_few_rights_it_reaches_what_cameras_are_found_with(station):
-    """What udev tells (its group of netlink), its database, /sys, and D-Bus; before the daemon starts, with its rights."""
+    """What udev tells over netlink, its database, /sys, and D-Bus; asked before the daemon starts, with its rights."""
     station.machine.ask("mkdir", "--parents", "/run/udev")
     (station.srv / "finds.py").write_text(FINDS_CAMERAS)
     station.drop_in("ExecStartPre=/usr/bin/python3 -I /srv/finds.py")

@@ -29,8 +29,8 @@ case $1 in
     if [ -e "$root/moved" ]; then ln -sfn "$root/devices/pci0000:00/ata1/block/sda" "$root/sys/block/sda"; fi ;;
 esac
 """
-DD = "#!/bin/sh\necho \"dd $*\" >>{root}/said\n[ ! -e {root}/silent ]\n"
-PERL = "#!/bin/sh\necho \"claim\" >>{root}/said\n[ ! -e {root}/mounted ]\n"
+DD = '#!/bin/sh\necho "dd $*" >>{root}/said\n[ ! -e {root}/silent ]\n'
+PERL = '#!/bin/sh\necho "claim" >>{root}/said\n[ ! -e {root}/mounted ]\n'
 
 
 class Dock:
@@ -148,7 +148,11 @@ def test_another_port_is_none(dock, port):
 
 
 @pytest.mark.parametrize(
-    "port", ["", ".*", "1-.*", "usb1", "1-1.", "1-", "-1", "1", "1.4", "1.1-4", "1--1", "1-1..4", "1-1.4\n1-1.4", "1-1.4 "]
+    "port",
+    [
+        *("", ".*", "1-.*", "usb1", "1-1.", "1-", "-1", "1", "1.4", "1.1-4", "1--1", "1-1..4", "1-.4", "1.-4"),
+        *("1-1.4\n1-1.4", "1-1.4 "),
+    ],
 )
 def test_what_is_no_port_is_no_bay_whatever_is_configured(dock, port):
     dock.configure(f'usb_port = "{port}"\nusb_port = "1-1.4"\nusb_port = ""\n')
