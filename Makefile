@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test-fast test test-long test-systemd lint check format bench deb lock clean
+.PHONY: help demo deb setup test-fast test test-long test-systemd lint check format bench lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,10 +45,10 @@ $(VENV)/.test-packages: scripts/system-packages | $(VENV)/.dependencies
 		else test -z "$$DOCKD_CI"; fi
 
 test-fast: setup $(VENV)/.test-packages ## the quick tests, under 2 minutes
-	@$(PYTEST) -m "not slow and not bench and not long and not systemd" $(ARGS)
+	@$(PYTEST) -m "not slow and not bench and not long and not systemd and not usb" $(ARGS)
 
 test: setup $(VENV)/.test-packages ## all tests but those of many minutes, under 10 minutes
-	@$(PYTEST) -m "not bench and not long and not systemd" $(ARGS)
+	@$(PYTEST) -m "not bench and not long and not systemd and not usb" $(ARGS)
 
 test-long: setup $(VENV)/.test-packages ## a hundred kills, gigabytes, ten thousand files: up to 20 minutes
 	@DOCKD_KILLS=$${DOCKD_KILLS:-100} $(BIN)/pytest -n 2 --maxschedchunk 1 tests/e2e \
@@ -61,6 +61,9 @@ $(VENV)/.systemd-packages: scripts/system-packages | $(VENV)/.dependencies
 
 test-systemd: setup $(VENV)/.systemd-packages ## the service under a real systemd, as root: about 5 minutes
 	@$(BIN)/pytest -m systemd --durations=3 tests/systemd $(ARGS)
+
+deb: setup ## the Debian package, in build/, for the Debian that this machine is
+	@$(BIN)/python packaging/build_deb.py build
 
 lint: setup ## style, types, layers, sizes
 	@$(BIN)/ruff check .
@@ -78,9 +81,6 @@ format: setup ## puts the sources in order
 bench: setup ## copies measured against other tools
 	@scripts/system-packages $(PYTHON) rclone
 	@$(BIN)/python tests/bench/run.py $(ARGS)
-
-deb: setup ## build/dockd_VERSION_ARCHITECTURE.deb for this machine's Debian
-	@$(BIN)/python packaging/build_deb.py
 
 lock: ## both lock files anew, from the ranges in pyproject.toml
 	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --quiet install "uv<1"; }

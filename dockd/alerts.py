@@ -28,6 +28,10 @@ ALERTS: dict[str, AlertKind] = {
         "critical",
         "The folder holds, or is, the spool or the store. Nothing is taken from it. Correct the paths.",
     ),
+    "camera_not_mounted": AlertKind(
+        "critical",
+        "Nothing is taken from this camera before it can be mounted. See what dockd check says of usb.",
+    ),
     "camera_stalled": AlertKind(
         "warning", "Reads from this camera hang. Its footage stays on it. Dock it again, or look at its card."
     ),
@@ -40,6 +44,11 @@ ALERTS: dict[str, AlertKind] = {
         "critical",
         "This chain begins without a proven predecessor, so nothing is wiped. Find out why (a restored or "
         "cloned dock), then run: dockd custody acknowledge",
+    ),
+    "device_refused": AlertKind(
+        "critical",
+        "Only storage and still-image devices are read. Nothing is taken from this one. Take it out and look at it: "
+        "a camera that is also a keyboard may have been tampered with.",
     ),
     "entries_left_alone": AlertKind(
         "info", "The camera holds entries that are no recordings. They stay on it. See: dockd explain CAMERA"
@@ -72,9 +81,16 @@ ALERTS: dict[str, AlertKind] = {
         "Dashboards do not hear of this dock; it goes on without, and tells all later. Footage is not touched by "
         "this. Look at the broker, at [mqtt], and at the network.",
     ),
-    "not_supported": AlertKind("warning", "This version of dockd has no use yet for this part of the configuration."),
+    "no_medium": AlertKind(
+        "warning", "Nothing can be read from this device. Take it out, look at its card, and dock it again."
+    ),
     "paused": AlertKind(
         "warning", "Nothing is taken from cameras in a paused bay, and nothing is wiped. Run: dockd resume"
+    ),
+    "port_not_listed": AlertKind(
+        "warning",
+        "Nothing is taken from a camera on a port that is no bay. Dock it in a bay, or make the port one; dockd bays "
+        "prints it.",
     ),
     "recording_changed": AlertKind(
         "warning",
@@ -131,6 +147,12 @@ ALERTS: dict[str, AlertKind] = {
     "store_unavailable": AlertKind(
         "critical",
         "Footage waits on the dock and the cameras; nothing is wiped. Check that the store is mounted.",
+    ),
+    "survivors_damaged": AlertKind(
+        "critical",
+        "The card's file system was damaged: files that were to stay are not as they were before the wipe. What was "
+        "wiped is in the store. Keep the camera back and look at its card.",
+        "files that were to stay on the camera are not as they were before the wipe",
     ),
     "unaccounted": AlertKind(
         "critical",

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import platform
 import signal
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,12 +12,11 @@ from typing import Any, Final, Literal
 import structlog
 
 from dockd.alerts import AlertBoard
-from dockd.cameras.folder import FolderCamera
-from dockd.cameras.patterns import matcher
 from dockd.config import Config, config_digest, load_config
 from dockd.custody.witness import Witness
 from dockd.errors import ConfigError, DockdError
 from dockd.events import ConfigurationChanged, DockStarted
+from dockd.intake import Intake
 from dockd.journal import queries
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
@@ -35,25 +32,25 @@ from dockd.report.status_file import StatusFile
 from dockd.report.systemd import Systemd
 from dockd.runtime.clock import Clock, SystemClock
 from dockd.runtime.randomness import SystemRandomness
-from dockd.runtime.workers import Worker, within
+from dockd.runtime.workers import within
 from dockd.spool.space import SpaceBudget
 from dockd.spool.spool import Spool
-from dockd.stages.bays import FolderBays
+from dockd.stages.bays import Bays
 from dockd.stages.keeper import StoreKeeper
 from dockd.stages.lane import StoreLane
 from dockd.stages.offload import OffloadParts
 from dockd.stages.publish import Publisher
-from dockd.stages.session import Session, SessionSettings
 from dockd.stages.stalls import Stalls
 from dockd.stages.switches import Switches
 from dockd.stages.trash import empty_trash
 from dockd.stages.upload import StoreParts
-from dockd.stages.wiping import Wiping
 from dockd.talk import Talk, TalkParts
 from dockd.upkeep import Upkeep
+from dockd.usb.monitor import UsbMonitor
+from dockd.usb.mounts import UdisksMounts
+from dockd.usb.system_bus import SystemBus
 from dockd.version import package_digest, version
-from dockd.wipe.execute import Wipe
-from dockd.wipe.facts import SiteFacts, StoreCalls
+from dockd.wipe.facts import StoreCalls
 
 log = structlog.get_logger()
 
@@ -166,7 +163,7 @@ class Daemon:
         )
         self.switches = Switches(self.clock.monotonic_s)
         self.journal.run_in_thread(self.switches.load)
-        self.bays = self._make_bays() if cameras is not None else None
+        self.bays = self._make_bays()
         self.report = self._make_report()
         self.publisher = Publisher(
             self.journal, self.calls, self.alerts, config.dock.agency, self.dock, self.report.is_quiet, self._random
@@ -251,57 +248,31 @@ class Daemon:
             self.alerts.put("chain_not_acknowledged", "dock", what)
         if started.orphans:
             self.alerts.put("spool_orphans", "dock", f"{self.orphans} spool files are not in the journal")
-        unused = {"bay": self.config.bays, "camera": self.config.cameras}
-        names = ", ".join(f"[{name}]" for name, value in unused.items() if value)
-        self.alerts.put("not_supported", "dock", f"configured, but without effect: {names}" if names else None)
 
-    def _make_bays(self) -> FolderBays:
-        cameras = self.config.folder_cameras
-        assert cameras is not None
-        is_recording = matcher(cameras.recordings)
-
-        def open_camera(path: bytes) -> FolderCamera:
-            return FolderCamera(path, is_recording, self.keeper.forbidden)
-
-        root = os.fsencode(cameras.path)
-        return FolderBays(
-            root,
-            cameras.rescan_s,
-            self.stalls,
-            self.alerts,
-            open_camera,
-            self._make_session,
-        )
-
-    def _make_session(self, camera: FolderCamera, worker: Worker, clash: Callable[[], bool]) -> Session:
+    def _make_bays(self) -> Bays | None:
         config = self.config
-        cameras = config.folder_cameras
-        assert cameras is not None
-        facts = SiteFacts(
-            self.journal,
+        parts = OffloadParts(self.journal, self.spool, self.budget, self._random, config.dock.agency)
+        return Intake(
+            config,
+            parts,
+            self.spool,
+            self.lane,
             self.calls,
             self.clock,
-            config.dock.agency,
-            self.paths.spool,
-            accepted_weaknesses(config),
-            camera,
-            lambda: self.wipe_mode in ("on", "observe"),
-            self.grace_left_s,
-            clash,
-        )
-        subject = f"camera-{camera.identity.part}"
-        wiping = Wiping(
-            self.journal,
-            self.lane,
+            self.alerts,
+            self.stalls,
             self._random,
             lambda: self.wipe_mode,
             self.grace_left_s,
-            lambda docking_id: Wipe(self.journal, camera, docking_id, worker, facts),
-            lambda what: self.alerts.put("wipe_blocked", subject, what),
-        )
-        parts = OffloadParts(self.journal, self.spool, self.budget, self._random, config.dock.agency)
-        settings = SessionSettings(config.dock.name, cameras.settle_s, cameras.rescan_s, self.switches.paused)
-        return Session(parts, camera, worker, self.lane, self.alerts, settings, wiping)
+            self.switches.paused,
+            lambda: self.keeper.forbidden,
+            UsbMonitor,
+            self._make_mounts,
+        ).bays()
+
+    def _make_mounts(self) -> UdisksMounts:
+        self._system_bus = SystemBus()
+        return UdisksMounts(self._system_bus, self._loop)
 
     # --- while it runs -------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ DockdError                      has a hint: what it means for the evidence, and 
 │   ├── SpoolFullError          the dock's own disk has no room
 │   ├── NotSettledError         somebody may still be writing the file
 │   ├── JournalBusyError        another program holds the journal's lock, or it was closed
+│   ├── DeviceServiceError      a system service that cameras need is absent, refuses or fails
 │   ├── BrokerLostError         no connection to the MQTT broker; reports follow later
 │   └── StoppedError            the daemon is stopping; the work is taken up again later
 ├── PermanentError              needs a person, or another docking
@@ -106,6 +107,15 @@ class JournalBusyError(TransientError):
     """Another program holds the journal's lock, or the journal was closed."""
 
     default_hint = "Nothing was claimed. End the program that has journal.db open; dockd tries again by itself."
+
+
+class DeviceServiceError(TransientError):
+    """A system service that USB cameras need (udisks2, dockd-block) is absent, refuses, or fails."""
+
+    default_hint = (
+        "The footage stays on the camera and nothing is wiped; dockd tries again by itself. See what dockd check says "
+        "of usb, and: journalctl -u udisks2 -u 'dockd-block@*'"
+    )
 
 
 class BrokerLostError(TransientError):

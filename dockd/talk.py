@@ -21,7 +21,7 @@ from dockd.report.reporter import Connect, Reporter
 from dockd.report.speaker import Speaker
 from dockd.report.status_file import StatusFile
 from dockd.runtime.clock import Clock
-from dockd.stages.bays import FolderBays
+from dockd.stages.bays import Bays
 from dockd.stages.keeper import StoreKeeper
 from dockd.stages.lane import StoreLane
 from dockd.stages.switches import Switches
@@ -41,7 +41,7 @@ class TalkParts:
     calls: StoreCalls
     lane: StoreLane
     keeper: StoreKeeper
-    bays: FolderBays | None
+    bays: Bays | None
     switches: Switches
     alerts: AlertBoard
     status_file: StatusFile

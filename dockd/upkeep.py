@@ -19,7 +19,7 @@ from dockd.journal.seen_time import SeenTime
 from dockd.paths import StatePaths
 from dockd.report.live import LiveReport
 from dockd.runtime.clock import Clock
-from dockd.stages.bays import FolderBays
+from dockd.stages.bays import Bays
 from dockd.stages.keeper import StoreKeeper
 from dockd.stages.publish import Publisher
 
@@ -38,7 +38,7 @@ class Upkeep:
     clock: Clock
     seen: SeenTime
     paths: StatePaths
-    bays: FolderBays | None
+    bays: Bays | None
     report: LiveReport
     keeper: StoreKeeper
     publisher: Publisher

@@ -46,7 +46,8 @@ Section: admin
 Priority: optional
 Installed-Size: {size_kib}
 Depends: {depends}
-Suggests: mosquitto-clients, usbguard
+Recommends: openssh-client
+Suggests: b3sum, mosquitto-clients, usbguard
 Description: takes evidence off body-worn cameras, provably
  dockd takes the recordings off body-worn police cameras as they are docked,
  proves that the evidence store has each of them, and only then empties the

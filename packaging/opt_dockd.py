@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,14 @@ def run(*command: str | Path, env: dict[str, str] | None = None) -> str:
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))} gave {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
+
+
+def codename() -> str:
+    """This machine's Debian release, which is the one that things are made for."""
+    found = platform.freedesktop_os_release()
+    if found.get("ID") != "debian":
+        sys.exit(f"it is made on the Debian that it is for; this is {found.get('NAME')}")
+    return found["VERSION_CODENAME"]
 
 
 def python_version() -> str:

@@ -5,6 +5,7 @@ Every implementation MUST:
 - never leave the camera's own file system, and never follow a link;
 - open for reading only, and say what the file system tells of the very file that was opened;
 - refuse (`NotSettledError`) a file that somebody has open for writing, where the system can tell;
+- be closed for writing by anybody, as far as its kind can be, but for the time of a wipe;
 - delete only the file that it is shown (device and inode), and raise if another one is in its place;
 - raise CameraGoneError when it is no longer the camera that it was made for, and never take a missing
   camera for an empty one.
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from dockd.digests import Progress
 from dockd.direct_io import Buffer, Reader
@@ -35,6 +36,8 @@ class Listing:
     left_alone: Mapping[str, int]
     complete: bool = True
     problems: Sequence[str] = field(default_factory=tuple)
+    others: Mapping[bytes, Seen] = field(default_factory=dict)
+    """Regular files that are no recordings; they are left alone."""
 
 
 class OpenFile(Protocol):
@@ -95,5 +98,28 @@ class Camera(Protocol):
     def is_gone(self, path: bytes) -> bool:
         """Look for a file anew; True only if the camera is there and the file is not."""
 
+    def leave(self) -> None:
+        """Give the camera back to whoever holds it ready (unmount it); made in its thread, as its last call."""
+
     def close(self) -> None:
         """Let go of the camera."""
+
+
+@runtime_checkable
+class Device(Camera, Protocol):
+    """A camera that is a block device: closed for writing but for the time of a wipe.
+
+    It is wiped whole or not at all: on FAT, deleting one file may damage another.
+    """
+
+    def open_for_wipe(self) -> None:
+        """Let go of all files, lift the write protection and mount it for writing.
+
+        Raises CameraGoneError, DeviceServiceError, WriteProtectedError.
+        """
+
+    def close_after_wipe(self) -> None:
+        """Unmount, set the write protection, see that the device answers a read, and mount it read-only anew.
+
+        Raises CameraGoneError, DeviceServiceError; it was tried to protect the device in any case.
+        """

@@ -25,7 +25,7 @@ from dockd.paths import StatePaths
 from dockd.runtime.clock import Clock
 from dockd.runtime.randomness import SystemRandomness
 from dockd.runtime.workers import Worker
-from dockd.stages.bays import FolderBays
+from dockd.stages.bays import Bays
 from dockd.stages.keeper import StoreKeeper
 from dockd.stages.lane import StoreLane
 from dockd.stages.switches import EVERY_BAY, Switches
@@ -98,7 +98,7 @@ class Commands:
     calls: StoreCalls
     lane: StoreLane
     keeper: StoreKeeper
-    bays: FolderBays | None
+    bays: Bays | None
     switches: Switches
     changed: Callable[[], None]
     speaking: Speaking | None = None
@@ -134,7 +134,7 @@ class Commands:
     # --- bays ----------------------------------------------------------------------------------------
 
     def _known(self, bay: str | None) -> str | None:
-        names = [] if self.bays is None else [session.camera.bay for session in self.bays.sessions()]
+        names = [] if self.bays is None else self.bays.names()
         if bay is not None and bay not in names:
             raise CommandError(f"there is no bay {bay!r} now; there are: {', '.join(names) or 'none'}")
         return bay

@@ -71,6 +71,31 @@ def to_wipe(tx: Transaction, docking_id: int, after_id: int, limit: int = 64) ->
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Companions:
+    """Recordings on a docked device that cannot go to the gate, and keep all others of it from being wiped.
+
+    `lasting`: only a person, or another docking, can change that.
+    """
+
+    count: int
+    why: str
+    lasting: bool
+
+
+def companions(tx: Transaction, docking_id: int) -> Companions | None:
+    """What is on the docked device and cannot be wiped now; None if nothing is."""
+    row = tx.one(
+        """SELECT count(*), sum(state = 'confirmed' OR problem IS NOT NULL),
+                  max(coalesce(blocks_wipe, problem, 'not confirmed yet'))
+           FROM recording WHERE docking = ? AND on_device AND NOT (state = 'confirmed' AND blocks_wipe IS NULL)""",
+        docking_id,
+    )
+    if row is None or not row[0]:
+        return None
+    return Companions(row[0], row[2], bool(row[1]))
+
+
 def intents(tx: Transaction, camera_id: int) -> list[RecordingRow]:
     """Wipes of a camera that were begun and not seen to end."""
     return tx.recordings("state = 'wipe_intent' AND camera = ?", camera_id)

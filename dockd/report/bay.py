@@ -43,6 +43,7 @@ class BayFacts:
     counts: BayCounts | None
     paused: bool = False
     store_stall: str | None = None
+    empty: bool = False
 
 
 def safe_to_take(facts: BayFacts) -> bool:
@@ -63,6 +64,8 @@ def safe_to_take(facts: BayFacts) -> bool:
 def bay_state(facts: BayFacts) -> tuple[BayState, str | None]:
     """The bay's state, and the reason for `waiting` and `attention`."""
     state, reason = _unpaused_state(facts)
+    if state is BayState.EMPTY:
+        return state, reason
     if facts.paused and facts.idle and not facts.busy_in_store and state is not BayState.ATTENTION:
         return BayState.WAITING, "paused by an operator"
     return state, reason
@@ -80,6 +83,8 @@ def _attention(facts: BayFacts) -> str | None:
 
 def _unpaused_state(facts: BayFacts) -> tuple[BayState, str | None]:
     counts = facts.counts
+    if facts.empty:
+        return BayState.EMPTY, None
     needed = _attention(facts)
     if needed is not None:
         return BayState.ATTENTION, needed

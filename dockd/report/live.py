@@ -13,9 +13,9 @@ from dockd.journal import queries
 from dockd.journal.journal import Journal
 from dockd.journal.transaction import Transaction
 from dockd.report.bay import BayFacts
-from dockd.report.snapshot import DockNames, Live, bay_payload, camera_fields, count_alerts, status
+from dockd.report.snapshot import DockNames, Live, bay_payload, camera_fields, count_alerts, idle_bay, status
 from dockd.spool.space import SpaceBudget
-from dockd.stages.bays import FolderBays
+from dockd.stages.bays import Bays
 from dockd.stages.keeper import StoreKeeper
 from dockd.stages.lane import StoreLane
 from dockd.stages.session import Session
@@ -35,7 +35,7 @@ class LiveReport:
     lane: StoreLane
     keeper: StoreKeeper
     budget: SpaceBudget
-    bays: FolderBays | None
+    bays: Bays | None
     stalls: Stalls
     min_free_bytes: int
     switches: Switches
@@ -94,9 +94,14 @@ class LiveReport:
             paused=sorted(self.switches.paused_bays),
         )
 
+        others = {} if self.bays is None else self.bays.others()
+
         def read(tx: Transaction) -> dict[str, Any]:
             bays = [self._bay(tx, session) for session in sessions]
-            return status(tx, self.names, live, sorted(bays, key=lambda bay: str(bay["bay"])), self.orphans())
+            bays += [
+                {**idle_bay(name, why), "identify": self.switches.identifying(name)} for name, why in others.items()
+            ]
+            return status(tx, self.names, live, sorted(bays, key=_by_number), self.orphans())
 
         busy = [self._busy(session) for session in sessions]
         found = await self.journal.run(read)
@@ -155,3 +160,8 @@ class LiveReport:
             if control.busy and control.total_bytes:
                 found[control.phase] = found.get(control.phase, 0) + min(control.done_bytes, control.total_bytes)
         return found
+
+
+def _by_number(bay: dict[str, Any]) -> tuple[int, str]:
+    name = str(bay["bay"])
+    return (int(name), "") if name.isdecimal() else (1000, name)

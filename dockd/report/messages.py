@@ -142,7 +142,7 @@ def _alerts(standing: Iterable[Mapping[str, Any]], common: Mapping[str, str]) ->
 
 def camera_messages(reports: Iterable[CameraReport], status: Mapping[str, Any], boot: str) -> dict[str, Payload]:
     """The messages about cameras; whether one is docked, and what keeps it from being wiped, the status knows."""
-    docked = {_raw(bay) for bay in status["bays"]}
+    docked = {_raw(bay) for bay in status["bays"] if bay["camera"] is not None}
     blocked = {alert["subject"]: alert["what"] for alert in status["alerts"] if alert["code"] == "wipe_blocked"}
     found: dict[str, Payload] = {}
     for report in reports:
@@ -177,6 +177,7 @@ def bay_faces(status: Mapping[str, Any]) -> dict[bytes, dict[str, Any]]:
     return {
         _raw(bay): {key: value for key, value in bay.items() if key not in ("progress", "in_flight", "identify")}
         for bay in status["bays"]
+        if bay["camera"] is not None
     }
 
 

@@ -83,7 +83,7 @@ def _age_s(now: datetime, since: str | None) -> float | None:
 
 
 def bay_payload(
-    camera: dict[str, str],
+    camera: Mapping[str, str | None],
     bay: str,
     facts: BayFacts,
     progress: dict[str, Any] | None = None,
@@ -109,6 +109,24 @@ def bay_payload(
         "progress": progress,
         "in_flight": dict(in_flight or {}),
     }
+
+
+def idle_bay(name: str, why: str | None) -> dict[str, Any]:
+    """A bay that no session serves: empty, or `why` not."""
+    facts = BayFacts(
+        listed=False,
+        phase="idle",
+        idle=True,
+        busy_in_store=False,
+        moving=0,
+        attention=why,
+        waiting_for=None,
+        store_trouble=None,
+        waits=None,
+        counts=None,
+        empty=why is None,
+    )
+    return bay_payload({"camera": None}, name, facts)
 
 
 def camera_fields(serial: bytes) -> dict[str, str]:

@@ -90,7 +90,7 @@ def _bays(bays: Sequence[dict[str, Any]]) -> Table:
             state.append(f" {100 * progress['bytes_done'] // progress['bytes_total']} %", style="cyan")
         table.add_row(
             Text(plain_text(str(bay["bay"]))),
-            Text(plain_text(bay["camera"])),
+            Text(plain_text(bay["camera"] or "")),
             state,
             f"{bay['recordings_confirmed']}/{bay['recordings_total']}",
             str(bay["recordings_wiped"]),

@@ -118,6 +118,10 @@ class Worker:
         self._calls.put((future, function))
         return await asyncio.wrap_future(future)
 
+    def give_back(self, function: Callable[[], object]) -> None:
+        """Run `function` behind all other calls; nobody waits for it, nor hears how it went."""
+        self._calls.put((Future(), function))
+
     @property
     def ended(self) -> bool:
         """Whether the thread has ended, and nothing of it can come back."""

@@ -20,6 +20,7 @@ from dockd.cameras.base import Camera
 from dockd.direct_io import Buffer
 from dockd.errors import (
     CameraGoneError,
+    DeviceServiceError,
     DockdError,
     JournalBusyError,
     JournalDamagedError,
@@ -135,12 +136,13 @@ class Session:
             why = error.message
         except StoppedError:
             pass
-        except NotDisjointError as error:
-            why = error.message
-            self.attention = error.message
-            self.refused = True
-            self.alerts.put("camera_refused", self.subject, error.message)
-            log.error("camera_refused", error=error.message, hint=error.hint)
+        except (DeviceServiceError, NotDisjointError) as error:
+            why = self.attention = error.message
+            # A device that cannot be looked at now is docked anew, soon; wrong paths stay wrong for a while.
+            self.refused = isinstance(error, NotDisjointError)
+            code = "camera_refused" if self.refused else "camera_not_mounted"
+            self.alerts.put(code, self.subject, f"{error.message}. {error.hint}")
+            log.error(code, error=error.message, hint=error.hint)
         finally:
             self.ended = True
         while True:
@@ -169,6 +171,8 @@ class Session:
     async def _dock(self) -> None:
         self._buffer = await self.worker.run(Buffer)
         await self.worker.run(self.camera.attach)
+        for code in ("camera_not_mounted", "camera_refused"):
+            self.alerts.put(code, self.subject, None)
         identity, bay, block = self.camera.identity, self.camera.bay, self.camera.write_block
         name = self.settings.dock_name
         _, docking = await self.parts.journal.run(
@@ -193,7 +197,7 @@ class Session:
             try:
                 if not await self._step():
                     await self._wait()
-            except (CameraGoneError, StoppedError, NotDisjointError, JournalDamagedError):
+            except (CameraGoneError, DeviceServiceError, StoppedError, NotDisjointError, JournalDamagedError):
                 raise
             except (SpoolFullError, JournalBusyError) as error:
                 # Not even the journal has room: nothing can be claimed, so nothing is done for a while.

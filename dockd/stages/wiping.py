@@ -52,6 +52,8 @@ class Wiping:
     grace_left_s: Callable[[RecordingRow], float | None]
     wipe: Callable[[int], Wipe]
     alert: Callable[[str | None], None]
+    whole: bool = False
+    """Whether a round is all that is confirmed on the device, and none of it comes before all are due."""
     next_s: float | None = None
     waits: str | None = None
     """What confirmed recordings wait for, if it is a matter of time."""
@@ -84,11 +86,16 @@ class Wiping:
         chosen: list[RecordingRow] = []
         size_bytes = 0
         after = 0
-        while len(chosen) < ROUND_FILES:
+        while self.whole or len(chosen) < ROUND_FILES:
             rows = await self.journal.run(partial(queries.to_wipe, docking_id=docking_id, after_id=after, limit=256))
             for row in rows:
                 after = row.id
                 if self._postponed(row, now_s):
+                    if self.whole:
+                        return []
+                    continue
+                if self.whole:
+                    chosen.append(row)
                     continue
                 if chosen and (size_bytes + row.size_bytes > ROUND_BYTES or len(chosen) >= ROUND_FILES):
                     return chosen

@@ -40,7 +40,9 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Examined:
+class Examined:
+    """One recording at the gate, and what the second read of the device found."""
+
     outcome: Outcome
     opened: OpenFile | None = None
     device: Device | None = None
@@ -90,8 +92,8 @@ class Wipe:
             await self.worker.run(stack.close)
         return outcomes
 
-    async def _examine(self, ready: Sequence[tuple[Outcome, Standing]], stack: ExitStack) -> list[_Examined]:
-        examined = [_Examined(outcome) for outcome, _ in ready]
+    async def _examine(self, ready: Sequence[tuple[Outcome, Standing]], stack: ExitStack) -> list[Examined]:
+        examined = [Examined(outcome) for outcome, _ in ready]
         await self.worker.run(lambda: self._read_all(examined, stack))
         passed = []
         for item, (outcome, standing) in zip(examined, ready, strict=True):
@@ -104,7 +106,7 @@ class Wipe:
                 passed.append(item)
         return passed
 
-    def _read_all(self, examined: Sequence[_Examined], stack: ExitStack) -> None:
+    def _read_all(self, examined: Sequence[Examined], stack: ExitStack) -> None:
         for item in examined:
             try:
                 item.opened, item.device = self._read(item.outcome.row, stack, self.worker.control)
@@ -124,7 +126,7 @@ class Wipe:
         past_cache = reader.past_cache and self.camera.past_cache
         return opened, Device(opened.look(), digests, past_cache, opened.lease_intact())
 
-    async def _observed(self, passed: Sequence[_Examined]) -> None:
+    async def _observed(self, passed: Sequence[Examined]) -> None:
         docking_id = self.docking_id
 
         def tell(tx: Transaction) -> None:
@@ -138,7 +140,7 @@ class Wipe:
         for item in passed:
             item.outcome.would_wipe = True
 
-    async def _wipe(self, passed: Sequence[_Examined], stack: ExitStack) -> None:
+    async def _wipe(self, passed: Sequence[Examined], stack: ExitStack) -> None:
         going = await self._intend(passed)
         going = await self._look_again(going)
         if not going:
@@ -156,7 +158,7 @@ class Wipe:
             why = str(item.error or "the file is still on the camera after it was unlinked")
             await self._abandon(item, Refusal("not-deleted", why, lasting=False))
 
-    async def _intend(self, passed: Sequence[_Examined]) -> list[_Examined]:
+    async def _intend(self, passed: Sequence[Examined]) -> list[Examined]:
         """WIPE_INTENT for those that no hold covers: looked at and written in one transaction."""
 
         def intend(tx: Transaction) -> list[list[str]]:
@@ -171,7 +173,7 @@ class Wipe:
                 item.outcome.refusal = Refusal("hold", f"legal hold {', '.join(holds)}")
         return [item for item, holds in zip(passed, held, strict=True) if not holds]
 
-    async def _look_again(self, going: Sequence[_Examined]) -> list[_Examined]:
+    async def _look_again(self, going: Sequence[Examined]) -> list[Examined]:
         """Those against which nothing has come up while the device was read, and before the intent was written.
 
         Above all a hold: whoever brings one into force from now on is told that it comes too late.
@@ -189,12 +191,12 @@ class Wipe:
                 await self._abandon(item, found)
         return free
 
-    async def _abandon(self, item: _Examined, why: Refusal) -> None:
+    async def _abandon(self, item: Examined, why: Refusal) -> None:
         row_id = item.outcome.row.id
         await self.journal.run(lambda tx: recordings.wipe_abandoned(tx, row_id, why.detail))
         item.outcome.refusal = why
 
-    def _delete(self, going: Sequence[_Examined]) -> list[_Examined]:
+    def _delete(self, going: Sequence[Examined]) -> list[Examined]:
         deleted = []
         for item in going:
             row = item.outcome.row
@@ -213,7 +215,7 @@ class Wipe:
                 deleted.append(item)
         return deleted
 
-    def _seen_gone(self, deleted: Sequence[_Examined]) -> list[_Examined]:
+    def _seen_gone(self, deleted: Sequence[Examined]) -> list[Examined]:
         if not deleted:
             return []
         self.camera.settle_deletions([item.outcome.row.path for item in deleted])

@@ -11,33 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "packaging"))
+from opt_dockd import codename, run
+
 # perl-base and the like are everywhere; python3 has to be the one that the package is built for.
 PACKAGES = "systemd,systemd-sysv,dbus,python3,udev,udisks2,polkitd"
 SOURCES = Path("/etc/apt")
-
-
-def run(*command: str | Path) -> str:
-    """Run a program; its output. Fails with what it said."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))} gave {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
-
-
-def codename() -> str:
-    """This machine's Debian release."""
-    found = platform.freedesktop_os_release()
-    if found.get("ID") != "debian":
-        sys.exit(f"the tree is a Debian, made from a Debian's package sources; this is {found.get('ID')}")
-    return found["VERSION_CODENAME"]
 
 
 def package_sources(release: str) -> list[Path]:

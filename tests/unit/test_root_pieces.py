@@ -170,6 +170,11 @@ def test_bays_of_files_that_are_laid_over_it_count_and_files_may_lack(dock):
     assert not dock.is_bay()
 
 
+def test_a_hub_of_the_docks_own_is_known_by_the_bays_behind_it(dock):
+    dock.configure('#usb_port = "1-1"\nusb_port = "1-1.4"\nusb_port = "1-20.1"\n')
+    assert [dock.is_bay("--below", port) for port in ("1-1", "1-20", "1-1.4", "1-2", "")] == [True, True, *[False] * 3]
+
+
 # --- the switch ---------------------------------------------------------------------------------------
 
 
@@ -309,6 +314,6 @@ def test_the_scripts_are_for_any_posix_shell(name):
 
 def test_rules_ask_by_the_names_under_which_the_package_installs():
     rules = (FILES / "70-dockd.rules").read_text()
-    assert set(re.findall(r'PROGRAM=="(\S+) \$id"', rules)) == {"/usr/lib/dockd/bay-of-port"}
+    assert set(re.findall(r'PROGRAM[!=]="(\S+) (?:--below )?\$id"', rules)) == {"/usr/lib/dockd/bay-of-port"}
     unit = (FILES.parents[1] / "systemd/dockd-block@.service").read_text()
     assert "ExecStart=/usr/lib/dockd/block-switch %i\n" in unit

@@ -1,0 +1,1 @@
+"""USB: what is plugged in where, how it is mounted, and who may write to it."""

@@ -1,0 +1,144 @@
+"""USB devices as udev's database tells of them; frozen, so that one can be compared with what is there later."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HUB_CLASS = "09"
+_ESCAPED = re.compile(rb"\\x([0-9a-fA-F]{2})")
+SECTOR_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """One place on a disk where a file system may be; `number` is the partition's, 0 for the whole disk."""
+
+    node: str
+    name: str
+    number: int
+    kind: str
+    uuid: str
+    label: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """One disk of a device.
+
+    `diskseq` is the kernel's: another medium, another number. `size_bytes` is 0 without a medium.
+    """
+
+    node: str
+    name: str
+    diskseq: int
+    size_bytes: int
+    volumes: tuple[Volume, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UsbDevice:
+    """One device on a port, hubs excepted.
+
+    `port` is the kernel's name such as 1-1.4; `number` is another one for each plugging; `interfaces` are class codes
+    of two hex digits; `settled`: udev knows all of its disks and partitions.
+    """
+
+    sys_path: str
+    port: str
+    number: int
+    vendor: str
+    product: str
+    serial: bytes
+    interfaces: tuple[str, ...]
+    disks: tuple[Disk, ...]
+    settled: bool
+
+    @property
+    def ident(self) -> tuple[object, ...]:
+        """Another one as soon as anything was plugged anew, or a medium changed."""
+        media = tuple((disk.name, disk.diskseq, bool(disk.size_bytes)) for disk in self.disks)
+        return (self.sys_path, self.number, media)
+
+
+def unescaped(text: str) -> bytes:
+    """The bytes of what udev writes as ID_FS_LABEL_ENC, with \\x20 for a blank and the like."""
+    return _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), text.encode("utf-8", "surrogateescape"))
+
+
+def device_from(usb: Any, blocks: Iterable[Any]) -> UsbDevice | None:
+    """The device of a pyudev usb_device and the block devices below it; None for hubs, and what is gone meanwhile."""
+    folder = Path(usb.sys_path)
+    classes = _interface_classes(folder)
+    kind = _text(folder / "bDeviceClass")
+    number = _text(folder / "devnum")
+    if not number.isdecimal() or HUB_CLASS in (kind, *classes):
+        return None
+    below = [block for block in blocks if block.sys_path.startswith(f"{usb.sys_path}/")]
+    disks = [block for block in below if block.device_type == "disk"]
+    parts = [block for block in below if block.device_type == "partition"]
+    found = tuple(_disk(disk, parts) for disk in sorted(disks, key=lambda disk: str(disk.sys_name)))
+    settled = all(block.is_initialized for block in below) and all(_whole(disk, parts) for disk in disks)
+    return UsbDevice(
+        sys_path=str(usb.sys_path),
+        port=str(usb.sys_name),
+        number=int(number),
+        vendor=_text(folder / "idVendor"),
+        product=_text(folder / "idProduct"),
+        serial=_bytes(folder / "serial"),
+        interfaces=tuple(classes),
+        disks=found,
+        settled=settled,
+    )
+
+
+def _interface_classes(folder: Path) -> list[str]:
+    """The class codes of all interfaces; an interface that a rule has switched off is there all the same."""
+    return sorted({_text(path) for path in folder.glob("*:*/bInterfaceClass")} - {""})
+
+
+def _disk(disk: Any, parts: Iterable[Any]) -> Disk:
+    own = [part for part in parts if part.sys_path.startswith(f"{disk.sys_path}/")]
+    volumes = [_volume(part) for part in own] or [_volume(disk)]
+    sectors = _text(Path(disk.sys_path) / "size")
+    return Disk(
+        node=str(disk.device_node),
+        name=str(disk.sys_name),
+        diskseq=int(_text(Path(disk.sys_path) / "diskseq") or 0),
+        size_bytes=int(sectors or 0) * SECTOR_BYTES,
+        volumes=tuple(sorted(volumes, key=lambda volume: volume.number)),
+    )
+
+
+def _volume(block: Any) -> Volume:
+    number = _text(Path(block.sys_path) / "partition")
+    told = block.properties
+    return Volume(
+        node=str(block.device_node),
+        name=str(block.sys_name),
+        number=int(number or 0),
+        kind=str(told.get("ID_FS_TYPE", "")) if told.get("ID_FS_USAGE", "filesystem") == "filesystem" else "",
+        uuid=str(told.get("ID_FS_UUID", "")),
+        label=unescaped(str(told.get("ID_FS_LABEL_ENC", ""))),
+    )
+
+
+def _whole(disk: Any, parts: Iterable[Any]) -> bool:
+    """Whether udev knows every partition that the kernel has found on a disk."""
+    known = {str(part.sys_name) for part in parts}
+    return all(path.parent.name in known for path in Path(disk.sys_path).glob("*/partition"))
+
+
+def _text(path: Path) -> str:
+    return _bytes(path).decode("utf-8", "replace").lower()
+
+
+def _bytes(path: Path) -> bytes:
+    """What an attribute says; empty for one that is not there, or whose device is going just now."""
+    try:
+        return path.read_bytes().rstrip(b"\n")
+    except OSError:
+        return b""
