@@ -17,17 +17,23 @@ PORT = f"{USB}/1-1.4"
 # What the kernel does of it: sets what /sys tells, of a disk that is not protected; and a word for the test.
 BLOCKDEV = """#!/bin/sh
 root={root}
-echo "$1 ${{2##*/}}" >>"$root/said"
-[ -e "$root/fails$1" ] && exit 1
-name=${{2##*/}}
-place=$root/sys/block/sda
-[ "$name" = sda ] || place=$place/$name
-case $1 in
---setro) echo 1 >"$place/ro" ;;
---setrw) if [ -e "$root/protected" ]; then echo 1; else echo 0; fi >"$place/ro"
+command=$1
+shift
+[ -e "$root/fails$command" ] && exit 1
+for node; do
+    name=${{node##*/}}
+    echo "$command $name" >>"$root/said"
+    place=$root/sys/block/sda
+    [ "$name" = sda ] || place=$place/$name
+    case $command in
+    --setro) echo 1 >"$place/ro" ;;
+    --setrw) if [ -e "$root/protected" ]; then echo 1; else echo 0; fi >"$place/ro" ;;
+    esac
+done
+if [ "$command" = --setrw ]; then
     if [ -e "$root/swapped" ]; then echo 18 >"$root/sys/block/sda/diskseq"; fi
-    if [ -e "$root/moved" ]; then ln -sfn "$root/devices/pci0000:00/ata1/block/sda" "$root/sys/block/sda"; fi ;;
-esac
+    if [ -e "$root/moved" ]; then ln -sfn "$root/devices/pci0000:00/ata1/block/sda" "$root/sys/block/sda"; fi
+fi
 """
 DD = '#!/bin/sh\necho "dd $*" >>{root}/said\n[ ! -e {root}/silent ]\n'
 PERL = '#!/bin/sh\necho "claim" >>{root}/said\n[ ! -e {root}/mounted ]\n'
