@@ -21,7 +21,7 @@ command=$1
 shift
 [ -e "$root/fails$command" ] && exit 1
 for node; do
-    name=${{node##*/}}
+    name=${node##*/}
     echo "$command $name" >>"$root/said"
     place=$root/sys/block/sda
     [ "$name" = sda ] || place=$place/$name
@@ -36,7 +36,7 @@ if [ "$command" = --setrw ]; then
 fi
 """
 DD = '#!/bin/sh\necho "dd $*" >>{root}/said\n[ ! -e {root}/silent ]\n'
-PERL = '#!/bin/sh\necho "claim" >>{root}/said\n[ ! -e {root}/mounted ]\n'
+PERL = "#!/bin/sh\necho claim >>{root}/said\n[ ! -e {root}/mounted ] || { echo busy; exit 1; }\n"
 
 
 class Dock:
@@ -51,7 +51,7 @@ class Dock:
         programs = root / "bin"
         programs.mkdir()
         for name, text in (("blockdev", BLOCKDEV), ("dd", DD), ("perl", PERL)):
-            (programs / name).write_text(text.format(root=root))
+            (programs / name).write_text(text.replace("{root}", str(root)))
             (programs / name).chmod(0o755)
         self.bay_of_port = self.script("bay-of-port", config=self.etc)
         self.block_switch = self.script("block-switch", sys=root / "sys/block", dev=root / "dev", helpers=root / "lib")
@@ -106,8 +106,8 @@ class Dock:
         done = subprocess.run([self.block_switch, *arguments], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (1, ""), done.stdout + done.stderr
         said = done.stderr.splitlines()[-1]
-        assert said.startswith("block-switch: refused: "), done.stderr
-        return said.removeprefix("block-switch: refused: ")
+        assert said.startswith("refused: "), done.stderr
+        return said.removeprefix("refused: ")
 
     @property
     def read_only(self) -> list[str]:
@@ -260,7 +260,7 @@ def test_what_is_in_no_bay_is_refused(dock, place):
 
 def test_a_medium_in_use_is_not_opened_but_closed_at_any_time(dock):
     dock.set("mounted")
-    assert "in use" in dock.refusal("writable:sda:17")
+    assert dock.refusal("writable:sda:17") == "sda is in use, or has no medium: busy"
     assert dock.said == ["claim"]
     dock.switch("readonly:sda:17")
 
