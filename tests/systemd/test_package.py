@@ -56,6 +56,22 @@ def python_of(machine) -> str:
     return machine.ask("/usr/bin/python3", "-c", "import sys; print('%d%d' % sys.version_info[:2])").strip()
 
 
+def test_three_commands_make_a_dock_of_it(bare):
+    given = ("--agency", "calgary", "--site", "district-4", "--name", "dock-07", "--store", "/srv/evidence")
+    assert bare.run("dockd", "setup", *given).returncode == 69, "a share that is not mounted is not made up"
+    bare.ask("rm", "/etc/dockd/config.toml")
+    bare.ask("dockd", "setup", *given, "--accept", "same-disk", "--bay", "1=1-1.1", "--make-store")
+    made = bare.ask("stat", "--format=%U %a", "/etc/dockd/config.toml", "/srv/evidence/.dockd-store").split("\n")
+    assert made[:2] == ["root 644", "dockd 640"]
+    assert bare.run("/usr/lib/dockd/bay-of-port", "1-1.1").returncode == 0
+    said = bare.run("dockd", "check")
+    assert "failed" not in said.stdout, said.stdout + said.stderr
+    bare.ask("systemctl", "enable", "--now", "dockd")
+    assert bare.ask("systemctl", "is-active", "dockd").strip() == "active"
+    assert "calgary/district-4/dock-07" in bare.ask("dockd", "status")
+    assert bare.run("dockd", "setup", *given).returncode == 64
+
+
 def test_an_upgrade_starts_again_what_ran_and_loses_nothing(station, build):
     newer = repacked(station, build, "0.99.0", "# one line more")
     pid = station.show("MainPID")
