@@ -137,6 +137,8 @@ def main() -> None:
     write_control(stage, version, architecture)
     package = output / f"dockd_{version}_{architecture}.deb"
     made = work / package.name
+    for path in (stage, *stage.rglob("*")):
+        os.utime(path, (int(os.environ["SOURCE_DATE_EPOCH"]),) * 2, follow_symlinks=False)
     run("dpkg-deb", "--root-owner-group", "--build", stage, made)
     made.replace(package)
     shutil.rmtree(stage)
