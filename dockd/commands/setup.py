@@ -278,7 +278,10 @@ def _init_store(config: Path, store: Path, wishes: Wishes, ask: Ask | None) -> i
     if user is not None:
         groups = os.getgrouplist(user.pw_name, user.pw_gid)
         rights = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": groups}
-    return subprocess.run(command, check=False, **rights).returncode  # noqa: S603  dockd itself, and no shell
+    code = subprocess.run(command, check=False, **rights).returncode  # noqa: S603  dockd itself, and no shell
+    if code != EXIT_DONE and user is not None and store.stat().st_uid != user.pw_uid:
+        print(f"{store} does not belong to {user.pw_name}. If it should: chown {user.pw_name}:{user.pw_name} {store}")
+    return code
 
 
 def _service_user() -> pwd.struct_passwd | None:
@@ -293,7 +296,10 @@ def _service_user() -> pwd.struct_passwd | None:
 
 def _tell_next(config: Path, tables: Mapping[str, Any], *, done: bool) -> None:
     which = "" if config == DEFAULT_PLACE else f" --config {config}"
-    steps = [] if done else [(f"dockd store init{which}", "makes the store known; once for each store")]
+    # As root it would make a file that the service may not read.
+    user = _service_user()
+    who = f"runuser -u {user.pw_name} -- " if user else ""
+    steps = [] if done else [(f"{who}dockd store init{which}", "makes the store known; once for each store")]
     steps += [
         (f"dockd check{which}", "probes all that the configuration names"),
         ("systemctl enable --now dockd", "starts it, now and at each boot"),
