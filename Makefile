@@ -59,7 +59,7 @@ $(VENV)/.systemd-packages: scripts/system-packages | $(VENV)/.dependencies
 	@if scripts/system-packages $(PYTHON) mmdebstrap systemd-nspawn:systemd-container nsenter:util-linux mosquitto; \
 		then touch $@; else test -z "$$DOCKD_CI"; fi
 
-test-systemd: setup $(VENV)/.systemd-packages ## the service under a real systemd, as root: about 5 minutes
+test-systemd: setup $(VENV)/.systemd-packages ## the package and its service under a real systemd, as root: about 4 minutes
 	@$(BIN)/pytest -m systemd --durations=3 tests/systemd $(ARGS)
 
 deb: setup ## the Debian package, in build/, for the Debian that this machine is

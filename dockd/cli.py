@@ -25,6 +25,26 @@ def _run(args: argparse.Namespace) -> int:
     return run(args.config, print_messages=args.print_messages)
 
 
+def _setup(args: argparse.Namespace) -> int:
+    from dockd.commands.setup import Wishes, on_terminal, setup
+
+    wishes = Wishes(
+        agency=args.agency,
+        site=args.site,
+        name=args.name,
+        store=args.store,
+        mqtt=args.mqtt,
+        wipe=args.wipe,
+        folder_cameras=args.folder_cameras,
+        bays=args.bay,
+        cameras=args.camera,
+        accept=args.accept,
+        make_store=args.make_store,
+        store_init=not args.no_store_init,
+    )
+    return setup(args.config, wishes, on_terminal())
+
+
 def _check(args: argparse.Namespace) -> int:
     from dockd.commands.look import check
 
@@ -116,6 +136,31 @@ def _group(commands: argparse._SubParsersAction[_Parser], name: str, does: str) 
     return parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
 
+def _add_setup(commands: argparse._SubParsersAction[_Parser]) -> None:
+    does = "write a dock's first configuration, and make its store known; asks on a terminal for what is not given"
+    setup = _command(commands, "setup", does, _setup)
+    setup.add_argument("--agency", metavar="NAME", help="who owns the evidence")
+    setup.add_argument("--site", metavar="NAME", help="where the dock stands")
+    setup.add_argument("--name", metavar="NAME", help="the dock's name, unique within the site")
+    setup.add_argument("--store", metavar="PATH", help="the evidence store's folder")
+    setup.add_argument("--mqtt", metavar="URL", help="the broker; default: none")
+    setup.add_argument("--wipe", choices=("off", "observe", "on"), help="whether cameras are emptied; default: off")
+    setup.add_argument("--bay", action="append", default=[], metavar="N=PORT", help="a bay and its USB port: 4=1-1.4")
+    setup.add_argument(
+        "--camera",
+        action="append",
+        default=[],
+        metavar="VENDOR:PRODUCT[=PATTERN,...]",
+        help="a model that may be wiped, and which of its files are recordings: 46f4:0001=DCIM/**",
+    )
+    setup.add_argument("--folder-cameras", metavar="PATH", help="a folder whose folders act as cameras; default: none")
+    setup.add_argument(
+        "--accept", action="append", default=[], metavar="WEAKNESS", help="same-disk or cached-readback: see the manual"
+    )
+    setup.add_argument("--make-store", action="store_true", help="make the store's folder if it is not there")
+    setup.add_argument("--no-store-init", action="store_true", help="leave the store as it is")
+
+
 _CONTROLS = (
     ("pause", "begin nothing new: nothing is taken from cameras, nothing is wiped", False),
     ("resume", "go on after a pause", False),
@@ -143,6 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--megabytes", type=_positive, default=600, metavar="N", help="how much sample footage to make")
     demo.add_argument("--no-broker", action="store_true", help="print what would be said over MQTT, without a broker")
     demo.set_defaults(function=_demo)
+    _add_setup(commands)
     check = _command(commands, "check", "validate the configuration and probe all that it names", _check)
     check.add_argument("--json", action="store_true", help=json_help)
     status = _command(commands, "status", "show bays, cameras, counts, and what waits for what", _status)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 FILE_LIMIT_LINES = 400
 FUNCTION_LIMIT_LINES = 70
-FOLDERS = ("dockd", "scripts", "tests", "bench")
+FOLDERS = ("dockd", "packaging", "scripts", "tests", "bench")
 
 
 def findings(path: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from systemd.machine import Machine
 from systemd.station import ROOT, Station
 
 NEEDED = ("systemd-nspawn", "mmdebstrap", "nsenter")
@@ -18,7 +19,7 @@ NEEDED = ("systemd-nspawn", "mmdebstrap", "nsenter")
 
 @pytest.fixture(scope="session")
 def build() -> Path:
-    """The bare Debian and /opt/dockd, made from what is checked out."""
+    """The bare Debian with the package of what is checked out."""
     lacking = [name for name in NEEDED if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
     if os.geteuid() != 0:
         lacking.append("root's rights")
@@ -44,6 +45,14 @@ def make_station(tmp_path: Path, build: Path) -> Iterator[Callable[..., Station]
     for station in stations:
         station.machine.kill()
         station.clear()
+
+
+@pytest.fixture
+def bare(tmp_path: Path, build: Path) -> Iterator[Machine]:
+    """A machine on which the package was just installed, and nothing else was done."""
+    machine = Machine(build / "tree", tmp_path / "console.log", binds={}, read_only={})
+    yield machine.boot()
+    machine.kill()
 
 
 @pytest.fixture

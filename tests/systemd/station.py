@@ -1,4 +1,4 @@
-"""A dock as a station has it: dockd under /opt, started, watched and restarted by systemd."""
+"""A dock as a station has it: the package is installed, systemd starts, watches and restarts the service."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from systemd.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = "dockd.service"
+PACKAGE = "/mnt/dockd.deb"
 INSIDE_STATE = Path("/var/lib/dockd")
 INSIDE_STORE = Path("/srv/evidence")
 INSIDE_CAMERAS = Path("/srv/cameras")
@@ -42,11 +43,7 @@ class Station(Dock):
                 "/etc/dockd": self.etc,
                 "/etc/systemd/system": self.units,
             },
-            read_only={
-                "/opt/dockd": build / "opt",
-                f"/usr/lib/systemd/system/{UNIT}": ROOT / "systemd/dockd.service",
-                "/usr/lib/sysusers.d/dockd.conf": ROOT / "systemd/dockd.sysusers.conf",
-            },
+            read_only={PACKAGE: build / "dockd.deb"},
         )
         super().__init__(root, store=self.srv / "evidence", state=state, init=False, **settings)
         self.cameras = Cameras(self.srv, seed=root.name)
@@ -65,9 +62,8 @@ class Station(Dock):
         self.machine.ask("systemctl", "daemon-reload")
 
     def boot(self) -> None:
-        """Start the machine, and make what a package's installation would: the user, and places that are its own."""
+        """Start the machine, and give the places that the tests made to the service's user."""
         self.machine.boot()
-        self.machine.ask("systemd-sysusers")
         owner = int(self.machine.ask("id", "--user", "dockd"))
         self.cameras.owner = owner
         for folder in (self.srv, self.cameras.docked):
@@ -80,7 +76,7 @@ class Station(Dock):
 
     def run(self, *arguments: str, codes: Sequence[int] = (0,)) -> Done:
         """Run a command of dockd inside, as the user that the service runs as."""
-        done = self.machine.run("runuser", "-u", "dockd", "--", "/opt/dockd/bin/dockd", *arguments)
+        done = self.machine.run("runuser", "-u", "dockd", "--", "dockd", *arguments)
         if done.returncode not in codes:
             self.fail(f"dockd {' '.join(arguments)} gave {done.returncode}, not {codes}:\n{done.stdout}{done.stderr}")
         return Done(done.returncode, done.stdout, done.stderr)

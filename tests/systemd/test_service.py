@@ -137,10 +137,37 @@ def test_a_reload_takes_up_the_configuration(station):
     assert (station.show("ActiveState"), station.show("MainPID")) == ("active", pid)
 
 
-def test_the_unit_gives_few_rights(station):
-    said = station.machine.ask("systemd-analyze", "security", "--no-pager", "dockd.service")
-    found = re.search(r"Overall exposure level for dockd\.service: ([0-9.]+)", said)
-    assert found is not None, said
-    assert float(found[1]) <= 2.0, said
-    said = station.machine.run("systemd-analyze", "verify", "dockd.service")
-    assert (said.returncode, said.stdout + said.stderr) == (0, "")
+@pytest.mark.parametrize("place", ["/media/dockd/CAM", "/run/media/dockd/CAM"])
+def test_what_is_mounted_after_its_start_can_be_written_to_and_what_was_mounted_before_too(station, place):
+    owner = station.machine.ask("id", "--user", "dockd").strip()
+    station.machine.ask("mkdir", "--parents", place)
+    station.machine.ask("mount", "-t", "tmpfs", "-o", f"uid={owner},nosuid,nodev,noexec", "camera", place)
+    for _ in range(2):
+        # As the service itself: its mounts, its user, its rights.
+        inside = ("nsenter", f"--target={station.show('MainPID')}", "--mount", "--setuid", owner, "--")
+        station.machine.ask(*inside, "sh", "-c", f"echo x >{place}/file && cat {place}/file && rm {place}/file")
+        assert station.machine.run(*inside, "sh", "-c", "echo x >/etc/dockd/file").returncode != 0
+        station.machine.ask("systemctl", "restart", "dockd.service")
+    # And it can be taken away: the service holds on to nothing.
+    station.machine.ask("umount", place)
+    inside = ("nsenter", f"--target={station.show('MainPID')}", "--mount", "--", "cat", "/proc/self/mountinfo")
+    assert place not in station.machine.ask(*inside)
+
+
+FINDS_CAMERAS = """
+import os, socket
+heard = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15)
+heard.bind((0, 2))
+socket.socket(socket.AF_UNIX).connect("/run/dbus/system_bus_socket")
+os.listdir("/sys/block"), os.listdir("/sys/bus"), os.listdir("/run/udev")
+assert os.getuid() != 0
+"""
+
+
+def test_with_its_few_rights_it_reaches_what_cameras_are_found_with(station):
+    """What udev tells over netlink, its database, /sys, and D-Bus; asked before the daemon starts, with its rights."""
+    station.machine.ask("mkdir", "--parents", "/run/udev")
+    (station.srv / "finds.py").write_text(FINDS_CAMERAS)
+    station.drop_in("ExecStartPre=/usr/bin/python3 -I /srv/finds.py")
+    station.machine.ask("systemctl", "restart", "dockd.service")
+    assert station.show("ActiveState") == "active"

@@ -1,9 +1,9 @@
-"""Makes what the tests boot: a bare Debian of this machine's own release, and dockd as a package would install it.
+"""Makes what the tests boot: a bare Debian of this machine's own release, with the package installed in it.
 
     python tests/systemd/tree.py BUILD
 
-BUILD/tree is made once, by mmdebstrap from this machine's own package sources. BUILD/opt is /opt/dockd: the locked
-dependencies for the tree's Python, got by this machine's own pip, and dockd's wheel.
+BUILD/tree is made once, by mmdebstrap from this machine's own package sources, with what the package depends on. The
+package is built from what is checked out, and is BUILD/dockd.deb.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "packaging"))
-from opt_dockd import codename, install_dependencies, install_dockd, run
+from opt_dockd import codename, run
 
-PACKAGES = "systemd,systemd-sysv,dbus,python3"
+# perl-base and the like are everywhere; python3 has to be the one that the package is built for.
+PACKAGES = "systemd,systemd-sysv,dbus,python3,udev,udisks2,polkitd"
 SOURCES = Path("/etc/apt")
 
 
@@ -46,9 +47,27 @@ def make_tree(tree: Path) -> None:
     made.rename(tree)
 
 
-def python_of(tree: Path) -> str:
-    """The tree's Python: 3.11, say."""
-    return (tree / "usr/bin/python3").resolve().name.removeprefix("python")
+def build_package(build: Path) -> Path:
+    """The package of what is checked out."""
+    output = build / "package"
+    built = Path(run(sys.executable, ROOT / "packaging/build_deb.py", output).strip())
+    package = build / "dockd.deb"
+    shutil.copyfile(built, package)
+    return package
+
+
+def in_tree(tree: Path, package: Path, *command: str) -> None:
+    """Run a program in the tree, without booting it; the package is /run/dockd.deb there."""
+    options = ("--quiet", "--register=no", "--keep-unit", "--pipe", f"--directory={tree}")
+    run("systemd-nspawn", *options, f"--bind-ro={package}:/run/dockd.deb", "--", *command)
+
+
+def install(tree: Path, package: Path) -> None:
+    """Install it as if for the first time."""
+    in_tree(tree, package, "dpkg", "--purge", "dockd")
+    for place in ("var/lib/dockd", "etc/dockd", "opt/dockd"):
+        shutil.rmtree(tree / place, ignore_errors=True)
+    in_tree(tree, package, "dpkg", "--install", "/run/dockd.deb")
 
 
 def stamp(*parts: object) -> str:
@@ -60,19 +79,21 @@ def main() -> None:
     """Makes what is not there, or was made from something else."""
     build = Path(sys.argv[1]).resolve()
     build.mkdir(parents=True, exist_ok=True)
-    tree, opt = build / "tree", build / "opt"
+    tree = build / "tree"
     os.umask(0o022)
     marks = build / "made-from.json"
     known = json.loads(marks.read_text()) if marks.exists() else {}
     wanted = {"tree": stamp(codename(), PACKAGES)}
     if known.get("tree") != wanted["tree"] or not tree.exists():
+        known = {}
+        marks.unlink(missing_ok=True)
         make_tree(tree)
-    version = python_of(tree)
-    wanted["opt"] = stamp(version, (ROOT / "requirements.lock").read_text())
-    if known.get("opt") != wanted["opt"] or not opt.exists():
-        install_dependencies(opt, version)
-    marks.write_text(json.dumps(wanted))
-    install_dockd(opt, version)
+    package = build_package(build)
+    wanted["package"] = stamp(hashlib.sha256(package.read_bytes()).hexdigest())
+    if known.get("package") != wanted["package"]:
+        marks.unlink(missing_ok=True)
+        install(tree, package)
+        marks.write_text(json.dumps(wanted))
 
 
 if __name__ == "__main__":

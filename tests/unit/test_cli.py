@@ -34,15 +34,15 @@ def leaves(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Itera
             yield from leaves(below, (*path, name))
 
 
-BY_THEMSELVES = {("demo",)}
-"""Commands that bring a configuration of their own."""
+BY_THEMSELVES = {("demo",), ("setup",)}
+"""Commands that bring a configuration of their own, or make one."""
 
 COMMANDS = list(leaves(build_parser()))
 
 
 def test_the_commands_are_there() -> None:
     assert {path[0] for path, _ in COMMANDS if path} >= {
-        *("run", "check", "status", "explain", "audit", "store", "hold", "custody"),
+        *("run", "setup", "check", "status", "explain", "audit", "store", "hold", "custody"),
     }
 
 
