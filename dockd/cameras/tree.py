@@ -30,6 +30,7 @@ from dockd.paths import Forbidden
 
 MAX_DEPTH = 128
 NOT_A_RECORDING = "not-a-recording"
+LOST_FOUND = b"lost+found"
 _LOCAL_TIME_KINDS = frozenset({"vfat", "msdos"})
 _NO_INODE_KINDS = frozenset({"vfat", "msdos", "exfat", "fuse", "fuseblk", "ntfs3"})
 
@@ -182,7 +183,11 @@ class Tree:
         try:
             fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         except OSError as error:
-            self._problem(walk, path, error)
+            if path == LOST_FOUND and isinstance(error, PermissionError) and self.system.kind.startswith("ext"):
+                # Made by mkfs for root alone; what a repair once put there no camera has recorded.
+                walk.found.leave("lost+found")
+            else:
+                self._problem(walk, path, error)
             return
         try:
             # A bind mount has the camera's own device.

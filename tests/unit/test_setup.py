@@ -88,9 +88,7 @@ def test_flags_make_a_configuration_that_loads_and_a_known_store(
     assert "dock them again" in told
 
 
-def test_a_configuration_is_never_overwritten(
-    place: Path, evidence: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_configuration_is_never_overwritten(place: Path, evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place.parent.mkdir()
     argv = ["setup", *NEEDED, "--store", str(evidence), "--config", str(place)]
     for there in ("file", "link to nowhere"):
@@ -153,9 +151,7 @@ def test_what_cannot_be_used_is_said_and_nothing_is_written(
     assert os.listdir(evidence) == []
 
 
-def test_what_is_laid_over_it_is_looked_at_too(
-    place: Path, evidence: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_laid_over_it_is_looked_at_too(place: Path, evidence: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place.parent / "conf.d").mkdir(parents=True)
     (place.parent / "conf.d/bays.toml").write_text('[[bay]]\nnumber = 1\nusb_port = "1-9"\n')
     argv = ["setup", *NEEDED, "--store", str(evidence), "--bay", "1=1-1", "--config", str(place)]
@@ -164,9 +160,7 @@ def test_what_is_laid_over_it_is_looked_at_too(
     assert left(place) == ["conf.d"]
 
 
-def test_what_is_missing_is_named_where_nobody_can_be_asked(
-    place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_missing_is_named_where_nobody_can_be_asked(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("setup", "--agency", "calgary", "--config", str(place)) == 64
     told = capsys.readouterr().err
     assert "--site, --name, --store" in told
