@@ -15,6 +15,7 @@ from dockd.journal import queries
 from dockd.parts import make_store
 from dockd.paths import StatePaths, is_running
 from dockd.report.explain import explain as explain_recording
+from dockd.report.remedies import of_camera, of_stranger
 from dockd.report.snapshot import DockNames, Live, bays_without_daemon, empty_status, plain_alerts
 from dockd.report.snapshot import status as build_status
 from dockd.version import version
@@ -76,8 +77,14 @@ def status(config_path: Path, *, as_json: bool, watch: bool) -> int:
 def explain(config_path: Path, camera: str) -> int:
     """One sentence for each recording of a camera."""
     config = load_config(config_path)
+    now = read_status(config)
     with journal_read_only(config) as tx:
         cameras = [] if tx is None else queries.find_cameras(tx, camera)
+        strange = [] if cameras else of_stranger(camera, now)
+        for sentence in strange:
+            print(sentence)
+        if strange:
+            return EXIT_DONE
         if not cameras or tx is None:
             raise UsageError(f"this dock has never seen a camera {camera}", "See the serials in: dockd status")
         if len(cameras) > 1:
@@ -85,6 +92,8 @@ def explain(config_path: Path, camera: str) -> int:
         for row in cameras:
             if len(cameras) > 1:
                 print(f"camera {encode_part(row.serial)} {row.vendor}:{row.product}")
+            for sentence in of_camera(tx, row, now):
+                print(sentence)
             left = tx.one("SELECT left_alone FROM docking WHERE camera = ? ORDER BY id DESC LIMIT 1", row.id)
             entries = json.loads(left[0]) if left is not None else {}
             for why, count in sorted(entries.items()):

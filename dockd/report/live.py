@@ -91,6 +91,7 @@ class LiveReport:
                 "min_free_bytes": self.min_free_bytes,
             },
             mqtt=self.mqtt(),
+            usb={"monitor_restarts": 0 if self.bays is None else self.bays.restarts()},
             paused=sorted(self.switches.paused_bays),
         )
 

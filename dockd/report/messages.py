@@ -115,6 +115,7 @@ def _state(
         store=StoreState(reachable=store["reachable"], since=store["since"], problem=store["problem"]),
         outbox_depth=outbox_depth,
         oldest_unconfirmed_s=status["oldest_unconfirmed_s"],
+        usb_monitor_restarts=status["usb"].get("monitor_restarts", 0),
     )
 
 

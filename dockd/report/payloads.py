@@ -117,6 +117,7 @@ class State(Payload):
     store: StoreState
     outbox_depth: int = Field(ge=0)
     oldest_unconfirmed_s: float | None
+    usb_monitor_restarts: int = Field(ge=0)
 
 
 class BayState(Payload):

@@ -39,6 +39,7 @@ class Live:
     store: dict[str, Any] = field(default_factory=dict)
     spool: dict[str, Any] = field(default_factory=dict)
     mqtt: dict[str, Any] = field(default_factory=dict)
+    usb: dict[str, Any] = field(default_factory=dict)
     paused: Sequence[str] = ()
 
 
@@ -73,6 +74,7 @@ def status(
         "store": live.store,
         "spool": {"used_bytes": queries.spool_used_bytes(tx), **live.spool, "orphans": orphans},
         "mqtt": live.mqtt,
+        "usb": live.usb,
         "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
     }
 
@@ -203,5 +205,6 @@ def empty_status(names: DockNames, wipe_mode: str) -> dict[str, Any]:
         "store": {},
         "spool": {},
         "mqtt": {},
+        "usb": {},
         "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
     }

@@ -46,6 +46,8 @@ class Finder(Protocol):
     bays: Sequence[str]
     gone: str
     rescan_s: float
+    restarts: int
+    """How often listening had to be begun anew."""
 
     def start(self, changed: Callable[[bytes | None], None]) -> None:
         """Begin to listen; `changed` gets the place in which something changed, or None for any."""
@@ -96,6 +98,10 @@ class Bays:
         for session in self.sessions():
             found.pop(session.camera.bay, None)
         return found
+
+    def restarts(self) -> int:
+        """How often listening for cameras had to be begun anew."""
+        return sum(finder.restarts for finder in self.finders)
 
     def names(self) -> list[str]:
         """All bays by name."""

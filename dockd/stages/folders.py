@@ -23,6 +23,7 @@ class FolderFinder:
     open_camera: Callable[[bytes], FolderCamera]
     bays: Sequence[str] = ()
     gone: str = "the folder is gone"
+    restarts: int = 0
     _watch: FolderWatch | None = None
     _looker: Worker = field(default_factory=lambda: Worker("detect"))
 

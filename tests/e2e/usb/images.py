@@ -104,8 +104,12 @@ class Card:
         if not volume.kind:
             return {}
         if volume.kind == "ext4":
-            with mounted(self.image, volume.start) as folder:
-                return _below(folder)
+            folder = self.image.with_suffix(".dump")
+            folder.mkdir()
+            tool("debugfs", "-R", f"rdump / {folder}", f"{self.image}?offset={volume.start}")
+            found = _below(folder)
+            shutil.rmtree(folder)
+            return found
         with open(self.image, "rb") as file:
             kind = Fat32 if volume.kind == "vfat" else Exfat
             return kind(file, volume.start).files()
@@ -173,12 +177,11 @@ def _ext4(part: Path, volume: Volume) -> None:
 
 
 @contextmanager
-def mounted(image: Path, start: int = 0, *, writable: bool = False) -> Iterator[Path]:
+def mounted(image: Path) -> Iterator[Path]:
     """An ext4 image, mounted on the host for a moment."""
-    folder = image.with_suffix(f".mnt{start}")
+    folder = image.with_suffix(".mnt")
     folder.mkdir(exist_ok=True)
-    options = "loop,rw" if writable else "loop,ro,noload"
-    tool("mount", "-t", "ext4", "-o", f"{options},offset={start}", image, folder)
+    tool("mount", "-t", "ext4", "-o", "loop", image, folder)
     try:
         yield folder
     finally:

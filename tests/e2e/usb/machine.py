@@ -36,7 +36,7 @@ def command(build: Path, disk: Path, folder: Path, more: list[str]) -> list[str]
         *("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=dockd.agent"),
         *("-device", "virtio-rng-pci"),
         *("-device", "qemu-xhci,id=xhci,p2=8,p3=8", "-device", f"usb-hub,id={HUB},bus=xhci.0,port=1,ports=8"),
-        *("-device", "pcie-root-port,id=rp1,chassis=1,slot=1", "-device", "pcie-root-port,id=rp2,chassis=2,slot=2"),
+        *(part for n in range(1, 5) for part in ("-device", f"pcie-root-port,id=rp{n},chassis={n},slot={n}")),
         *more,
     ]
 

@@ -44,6 +44,10 @@ class Cam:
     plugged: bool = False
     marker: bool = True
 
+    def read_anew(self) -> None:
+        """Take what the card shows after it was damaged for what was planted."""
+        self.planted = [Planted(p.camera, p.path, digests(self.card.files()[p.path]), p.flags) for p in self.planted]
+
     def flag(self, path: bytes, *flags: str) -> None:
         """Say something of what was planted at a path."""
         number = next(n for n, p in enumerate(self.planted) if p.path == path)
@@ -250,7 +254,7 @@ mode = "{self.wipe_mode}"
             _lay_out(folder, cam.card)
             cameras.append(Camera(cam.serial.encode(), folder, cam.plugged and cam.bay is not None, cam.marker))
             planted += cam.planted
-        with mounted(self.store_disk, writable=True) as store:
+        with mounted(self.store_disk) as store:
             world = World(
                 agency="calgary",
                 store=store,
