@@ -32,7 +32,7 @@ def _and_now(tx: Transaction, camera: CameraRow, why: str | None) -> str:
     begun = len(tx.recordings("camera = ? AND state = 'wipe_intent'", camera.id))
     told = plain_text(why or "nobody knows why")
     if begun:
-        return f"{told}, while it was being wiped; all of that is in the store. Dock it again: a look at it tells the rest."
+        return f"{told}, while it was being wiped; all of that is in the store. Dock it again, and it is looked at."
     if awaited:
         return (
             f"{told}; {awaited} of its recordings are not whole here. Dock it again, and the copy goes on where it was."

@@ -6,6 +6,9 @@ from e2e.usb.machine import Machine
 
 GADGETS = "/sys/kernel/config/usb_gadget"
 
+KEYS = r"\005\001\011\006\241\001\005\007\031\340\051\347\025\000\045\001\165\001\225\010\201\002\300"
+"""What a keyboard says of its keys, in octal."""
+
 
 class Gadget:
     """A device on a port of a host controller of its own; `lun` is the medium's file or disk in the guest."""
@@ -29,8 +32,7 @@ class Gadget:
             lines += [
                 "mkdir functions/hid.0; echo 1 > functions/hid.0/protocol; echo 1 > functions/hid.0/subclass",
                 "echo 8 > functions/hid.0/report_length",
-                r"printf '\005\001\011\006\241\001\005\007\031\340\051\347\025\000\045\001\165\001\225\010\201\002\300' "
-                "> functions/hid.0/report_desc",
+                f"printf '{KEYS}' > functions/hid.0/report_desc",
                 "ln -s functions/hid.0 configs/c.1/",
             ]
         done = machine.shell("set -e\n" + "\n".join(lines))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -47,6 +48,14 @@ class Cam:
     def read_anew(self) -> None:
         """Take what the card shows after it was damaged for what was planted."""
         self.planted = [Planted(p.camera, p.path, digests(self.card.files()[p.path]), p.flags) for p in self.planted]
+
+    def serial_from_uuid(self) -> None:
+        """It is known by its file system's id."""
+        told = subprocess.run(
+            ["blkid", "-p", "-s", "UUID", "-o", "value", self.card.image], capture_output=True, check=True
+        )
+        self.serial = told.stdout.decode().strip()
+        self.planted = [Planted(self.serial.encode(), p.path, p.content, p.flags) for p in self.planted]
 
     def flag(self, path: bytes, *flags: str) -> None:
         """Say something of what was planted at a path."""

@@ -8,29 +8,11 @@ MIB = 1 << 20
 pytestmark = [pytest.mark.usb, pytest.mark.timeout(1500)]
 
 LONG = "n" * 240 + ".mp4"
+ODD = [LONG, " leading.mp4", "%2F%00.mp4", "-rf", "a'b$(x)`y`.mp4"]
 NAMES = {
-    "vfat": [
-        "Über 監視.mp4",
-        LONG,
-        "UPPER.MP4",
-        "lower.mp4",
-        " leading.mp4",
-        "two..dots.mp4",
-        "a'b$(x)`y`.mp4",
-        "%2F.mp4",
-    ],
-    "exfat": ["Über 監視 💥.mp4", LONG, "UPPER.MP4", " leading.mp4", "%00.mp4", "-rf", "tab\u200fdirection.mp4"],
-    "ext4": [
-        "new\nline.mp4",
-        "back\\slash",
-        "\x1b[31mred",
-        "*?[a]",
-        LONG,
-        " ",
-        "-rf",
-        "latin\udce9.mp4",
-        "\udcff\udcfe",
-    ],
+    "vfat": [*ODD, "Über 監視.mp4", "UPPER.MP4", "lower.mp4", "two..dots.mp4"],
+    "exfat": [*ODD, "Über 監視 💥.mp4", "UPPER.MP4", "tab\u200fdirection.mp4"],
+    "ext4": [*ODD, "new\nline.mp4", "back\\slash", "\x1b[31mred", "*?[a]", " ", "latin\udce9.mp4", "\udcff\udcfe"],
 }
 
 
@@ -125,9 +107,7 @@ def test_what_a_card_says_wrong_of_itself_is_stored_as_it_reads(station):
     status = station.wait_quiet()
     assert "zero-length" in station.explain("HEADLESS")
     assert alerts(status, "wipe_blocked")
-    # Of crossed files one may be damaged when the other is deleted; both are in the store by then.
-    wiped = [event for event in station.events("recording_wiped") if event["camera"] == "HEADLESS"]
-    assert not wiped
-    linked.flag(b"DCIM/a.mp4", "removed_by_test")
-    linked.flag(b"DCIM/b.mp4", "removed_by_test")
-    station.judge()
+    wiped = {event["camera"] for event in station.events("recording_wiped")}
+    # Of crossed files each is whole in the store, so both may go.
+    assert wiped == {"LINKED"}
+    station.judge(finished=True)
