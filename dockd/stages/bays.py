@@ -46,8 +46,11 @@ class Finder(Protocol):
     bays: Sequence[str]
     gone: str
     rescan_s: float
-    restarts: int
-    """How often listening had to be begun anew."""
+
+    @property
+    def restarts(self) -> int:
+        """How often listening had to be begun anew."""
+
 
     def start(self, changed: Callable[[bytes | None], None]) -> None:
         """Begin to listen; `changed` gets the place in which something changed, or None for any."""
