@@ -19,7 +19,8 @@ from dockd.cameras.base import Listing, OpenFile, WriteBlock
 from dockd.cameras.tree import Found, Tree
 from dockd.cameras.volumes import Place, Profile, identity_of, places_of
 from dockd.digests import Progress
-from dockd.errors import CameraGoneError, DeviceServiceError, SourceChangedError
+from dockd.durable import overlap
+from dockd.errors import CameraGoneError, DeviceServiceError, NotDisjointError, SourceChangedError
 from dockd.identity import Seen
 from dockd.paths import Forbidden
 from dockd.usb.devices import Disk, UsbDevice
@@ -109,7 +110,11 @@ class MassStorageCamera:
                     if same
                     else f"what is mounted at {os.fsdecode(point)} is not {place.volume.name}"
                 )
-            return Tree(fd, self._is_recording, self.check, self._forbidden)
+            tree = Tree(fd, self._is_recording, self.check, self._forbidden)
+            for other in self._forbidden.places:
+                if overlap(tree.system, other) is not False:
+                    raise NotDisjointError(f"{place.volume.name} holds the spool or the store")
+            return tree
         except BaseException:
             os.close(fd)
             raise

@@ -51,7 +51,6 @@ class Finder(Protocol):
     def restarts(self) -> int:
         """How often listening had to be begun anew."""
 
-
     def start(self, changed: Callable[[bytes | None], None]) -> None:
         """Begin to listen; `changed` gets the place in which something changed, or None for any."""
 

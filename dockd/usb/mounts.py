@@ -162,7 +162,7 @@ class UdisksMounts:
     def _meaning(self, error: CallFailed, volume: Volume, what: str) -> CameraGoneError | DeviceServiceError:
         if not self._is_there(volume):
             return CameraGoneError(f"{volume.name} is gone")
-        if error.name in _NO_SERVICE:
+        if error.name in _NO_SERVICE or error.name.startswith("org.freedesktop.systemd1."):
             return DeviceServiceError(
                 "udisks2, which mounts cameras, is not there",
                 "The footage stays on the camera. Install and start it: apt-get install udisks2",

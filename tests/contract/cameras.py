@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from contract.devices import Card
 
 from dockd.cameras.base import Camera
 from dockd.cameras.folder import FolderCamera
@@ -70,4 +71,30 @@ def _on_tmpfs(folder: Path) -> Iterator[CameraKind]:
         shutil.rmtree(root)
 
 
-CAMERA_KINDS = {"folder": _on_disk, "folder-on-tmpfs": _on_tmpfs}
+class DeviceKind:
+    """See `CameraKind`; opened for a wipe, so that everything can be done with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.card = Card(folder)
+        self.root = self.card.root
+
+    def docked(self, patterns: Iterable[str] = ("**",), forbidden: Iterable[Path] = ()) -> Camera:
+        camera = self.card.camera(patterns, forbidden)
+        camera.attach()
+        camera.open_for_wipe()
+        return camera
+
+    def close(self) -> None:
+        self.card.close()
+
+
+@contextmanager
+def _device(folder: Path) -> Iterator[CameraKind]:
+    made = DeviceKind(folder / "device")
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+CAMERA_KINDS = {"folder": _on_disk, "folder-on-tmpfs": _on_tmpfs, "device": _device}

@@ -48,6 +48,14 @@ def camera_kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Came
         made.close()
 
 
+@pytest.fixture(params=sorted(name for name in CAMERA_KINDS if name.startswith("folder")))
+def folder_kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CameraKind]:
+    """The kinds whose disk other things lie on too."""
+    with CAMERA_KINDS[request.param](tmp_path) as made:
+        yield made
+        made.close()
+
+
 @pytest.fixture
 def mounts(tmp_path: Path) -> Iterator[Mounts]:
     """Mounts that are undone after the test."""

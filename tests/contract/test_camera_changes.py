@@ -25,6 +25,12 @@ DATA = b"footage" * 1000
 
 
 @pytest.fixture
+def camera_kind(folder_kind: CameraKind) -> CameraKind:
+    """What happens to folders; of devices see test_device_wipe.py, and the tests with real USB."""
+    return folder_kind
+
+
+@pytest.fixture
 def planted(camera_kind: CameraKind) -> Path:
     return plant(camera_kind.root / "DCIM" / "one.MP4", DATA)
 

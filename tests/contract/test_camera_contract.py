@@ -240,11 +240,11 @@ def test_what_is_not_there_is_a_change(camera_kind: CameraKind) -> None:
 # --- other file systems ------------------------------------------------------------------------------
 
 
-def test_another_file_system_is_not_entered(camera_kind: CameraKind, mounts: Mounts) -> None:
-    plant(camera_kind.root / "DCIM" / "one.MP4", b"x")
-    camera = camera_kind.docked()
-    mounts.memory(camera_kind.root / "DCIM" / "mounted")
-    seen_elsewhere = plant(camera_kind.root / "DCIM" / "mounted" / "foreign.MP4", b"y")
+def test_another_file_system_is_not_entered(folder_kind: CameraKind, mounts: Mounts) -> None:
+    plant(folder_kind.root / "DCIM" / "one.MP4", b"x")
+    camera = folder_kind.docked()
+    mounts.memory(folder_kind.root / "DCIM" / "mounted")
+    seen_elsewhere = plant(folder_kind.root / "DCIM" / "mounted" / "foreign.MP4", b"y")
     listing = camera.list(Steps())
     assert listing.files.keys() == {PATH}
     assert listing.left_alone == {"other-file-system": 1}
@@ -255,12 +255,12 @@ def test_another_file_system_is_not_entered(camera_kind: CameraKind, mounts: Mou
     assert seen_elsewhere.exists()
 
 
-def test_a_file_that_is_mounted_there_is_left_alone(camera_kind: CameraKind, tmp_path: Path, mounts: Mounts) -> None:
+def test_a_file_that_is_mounted_there_is_left_alone(folder_kind: CameraKind, tmp_path: Path, mounts: Mounts) -> None:
     mounts.memory(tmp_path / "elsewhere")
     foreign = plant(tmp_path / "elsewhere" / "foreign.MP4", b"y")
-    plant(camera_kind.root / "one.MP4", b"x")
-    camera = camera_kind.docked()
-    subprocess.run(["mount", "--bind", foreign, camera_kind.root / "one.MP4"], check=True)
+    plant(folder_kind.root / "one.MP4", b"x")
+    camera = folder_kind.docked()
+    subprocess.run(["mount", "--bind", foreign, folder_kind.root / "one.MP4"], check=True)
     try:
         listing = camera.list(Steps())
         assert listing.files == {}
@@ -268,18 +268,18 @@ def test_a_file_that_is_mounted_there_is_left_alone(camera_kind: CameraKind, tmp
         with pytest.raises(SourceChangedError):
             read(camera, b"one.MP4")
     finally:
-        subprocess.run(["umount", camera_kind.root / "one.MP4"], check=True)
+        subprocess.run(["umount", folder_kind.root / "one.MP4"], check=True)
 
 
 def test_a_folder_of_the_same_disk_mounted_there_is_not_entered(
-    camera_kind: CameraKind, tmp_path: Path, mounts: Mounts
+    folder_kind: CameraKind, tmp_path: Path, mounts: Mounts
 ) -> None:
     """It may be a part of the store, whose objects would be deleted as footage that is stored already."""
     need_root("a mount")
-    part = camera_kind.root.parent.parent / "store" / "calgary"
+    part = folder_kind.root.parent.parent / "store" / "calgary"
     plant(part / "evidence.mp4", b"of another camera")
-    camera = camera_kind.docked()
-    mounts.bind(part, camera_kind.root / "bound")
+    camera = folder_kind.docked()
+    mounts.bind(part, folder_kind.root / "bound")
     listing = camera.list(Steps())
     assert listing.files == {}
     assert sum(listing.left_alone.values()) == 1
@@ -300,21 +300,21 @@ def test_a_camera_that_holds_the_store_is_refused(camera_kind: CameraKind, below
         camera_kind.docked(forbidden=[camera_kind.root / below]).list(Steps())
 
 
-def test_a_camera_that_gets_to_hold_the_store_is_refused(camera_kind: CameraKind) -> None:
-    store = camera_kind.root.parent / "store"
+def test_a_camera_that_gets_to_hold_the_store_is_refused(folder_kind: CameraKind) -> None:
+    store = folder_kind.root.parent / "store"
     store.mkdir()
-    camera = camera_kind.docked(forbidden=[store])
+    camera = folder_kind.docked(forbidden=[store])
     assert camera.list(Steps()).files == {}
-    os.rename(store, camera_kind.root / "store")
+    os.rename(store, folder_kind.root / "store")
     with pytest.raises(NotDisjointError):
         camera.list(Steps())
 
 
-def test_a_store_mounted_into_a_camera_is_refused(camera_kind: CameraKind, tmp_path: Path, mounts: Mounts) -> None:
+def test_a_store_mounted_into_a_camera_is_refused(folder_kind: CameraKind, tmp_path: Path, mounts: Mounts) -> None:
     store = tmp_path / "store"
     store.mkdir()
-    mounts.bind(store, camera_kind.root / "bound")
-    camera = camera_kind.docked(forbidden=[store])
+    mounts.bind(store, folder_kind.root / "bound")
+    camera = folder_kind.docked(forbidden=[store])
     with pytest.raises(NotDisjointError):
         camera.list(Steps())
 
