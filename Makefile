@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo deb setup test-fast test test-long test-systemd lint check format bench lock clean
+.PHONY: help demo deb setup test-fast test test-long test-systemd test-usb lint check format bench lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,7 +71,7 @@ $(VENV)/.usb-packages: scripts/system-packages | $(VENV)/.dependencies
 		mkfs.vfat:dosfstools mkfs.exfat:exfatprogs mke2fs:e2fsprogs mcopy:mtools sfdisk:fdisk busybox:busybox-static; \
 		then touch $@; else test -z "$$DOCKD_CI"; fi
 
-usb-draft: deb $(VENV)/.usb-packages
+test-usb: deb $(VENV)/.usb-packages ## real cameras on real USB: the package in a virtual machine, as root; 10 to 20 minutes
 	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m "usb and not long" --durations=5 tests/e2e/usb $(ARGS)
 
 lint: setup ## style, types, layers, sizes

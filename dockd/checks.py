@@ -19,6 +19,7 @@ from dockd.paths import StatePaths, check_disjoint, is_running
 from dockd.report.mqtt import probe
 from dockd.runtime.clock import SystemClock
 from dockd.stores.base import EvidenceStore
+from dockd.usb.probe import probe_usb
 from dockd.wipe.holds import read_holds
 
 
@@ -44,8 +45,10 @@ def run_checks(config: Config, store: EvidenceStore, store_root: Path) -> Iterat
     yield _clock()
     yield Check("wipe", "ok", f"mode {config.wipe.mode}, grace {config.wipe.grace_s:.0f} s")
     yield _probe("mqtt", lambda: _mqtt(config))
-    if config.bays or config.cameras:
-        yield Check("usb", "warning", "configured, but this version does not read USB cameras yet")
+    if config.bays:
+        yield _probe("usb", lambda: _usb(config))
+    elif config.cameras:
+        yield Check("usb", "warning", "[[camera]] without any [[bay]]: no USB camera will be found. See: dockd bays")
 
 
 def witnessed(paths: StatePaths) -> None:
@@ -147,8 +150,10 @@ def _holds(config: Config, store: EvidenceStore) -> Check:
 
 def _cameras(config: Config) -> Check:
     cameras = config.folder_cameras
+    if cameras is None and config.bays:
+        return Check("cameras", "ok", f"in {len(config.bays)} USB bays, see usb")
     if cameras is None:
-        return Check("cameras", "warning", "no [folder_cameras]: no camera will be found")
+        return Check("cameras", "warning", "neither [[bay]] nor [folder_cameras]: no camera will be found")
     if not cameras.path.is_dir():
         return Check("cameras", "warning", f"{cameras.path} is not there yet; it is looked for again and again")
     system = file_system_of(cameras.path)
@@ -156,6 +161,15 @@ def _cameras(config: Config) -> Check:
         text = f"{cameras.path} lies on {system.kind}, which cannot be read past the cache: nothing there is wiped"
         return Check("cameras", "warning", text)
     return Check("cameras", "ok", f"{cameras.path} on {system.kind}")
+
+
+def _usb(config: Config) -> Check:
+    found = probe_usb({bay.usb_port: bay.number for bay in config.bays})
+    if found.problems:
+        return Check("usb", "failed", ". ".join(found.problems))
+    if found.doubts:
+        return Check("usb", "warning", ". ".join(found.doubts))
+    return Check("usb", "ok", f"{len(config.bays)} bays, {found.docked} of them taken; {found.mounts_by}")
 
 
 def _mqtt(config: Config) -> Check:

@@ -75,6 +75,12 @@ def _demo(args: argparse.Namespace) -> int:
     return demo(args.dir, serve=args.serve, megabytes=args.megabytes, broker=not args.no_broker)
 
 
+def _bays(args: argparse.Namespace) -> int:
+    from dockd.commands.bays import bays
+
+    return bays(args.config)
+
+
 def _control(args: argparse.Namespace) -> int:
     from dockd.commands.control import control
 
@@ -196,6 +202,7 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="show it again and again, until interrupted")
     explain = _command(commands, "explain", "say why each recording of a camera is (not) wiped yet", _explain)
     explain.add_argument("camera", metavar="CAMERA", help="the camera's serial")
+    _command(commands, "bays", "print the USB ports of this machine, as TOML to paste", _bays)
     audit = _command(commands, "audit", "read the store again and compare it with the journal", _audit)
     audit.add_argument("--sample", type=_positive, metavar="N", help="read only N recordings, chosen at random")
     audit.add_argument("--json", action="store_true", help=json_help)

@@ -42,7 +42,11 @@ def _and_now(tx: Transaction, camera: CameraRow, why: str | None) -> str:
 
 def of_stranger(serial: str, status: Mapping[str, Any]) -> list[str]:
     """The sentences about a camera that was never docked, by what stands of bays and ports."""
-    return _standing([a for a in status["alerts"] if a["code"] in _ABOUT_BAYS and serial and serial in a["what"]])
+    if not serial:
+        return []
+    subject = f"camera-{encode_part(serial.encode('utf-8', 'surrogateescape'))}"
+    named = [a for a in status["alerts"] if a["code"] in _ABOUT_BAYS and serial in a["what"]]
+    return _standing([a for a in status["alerts"] if a["about"] == subject] + named)
 
 
 def _standing(alerts: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -17,7 +17,7 @@ from dockd.identity import CameraIdentity, plain_name
 from dockd.paths import Forbidden
 from dockd.runtime.workers import Worker
 from dockd.stages.bays import Find
-from dockd.usb.devices import UsbDevice
+from dockd.usb.devices import STORAGE, UsbDevice, accepted, what_interfaces_are
 from dockd.usb.mounts import Mounts
 
 log = structlog.get_logger()
@@ -25,20 +25,6 @@ log = structlog.get_logger()
 RESCAN_S: Final = 30.0
 MEDIUM_S: Final = 20.0
 """How long a device may take until its medium is there."""
-
-STORAGE: Final = "08"
-STILL_IMAGE: Final = "06"
-_CLASSES: Final = {
-    "01": "a sound card",
-    "02": "a modem or network card",
-    "03": "a keyboard or mouse",
-    "07": "a printer",
-    "0a": "a modem or network card",
-    "0b": "a smart card reader",
-    "0e": "a video camera",
-    "e0": "a wireless adapter",
-    "ff": "something that only its maker knows",
-}
 
 
 class Monitor(Protocol):
@@ -130,12 +116,8 @@ class PortFinder:
         profile = self.profile_of(device.vendor, device.product)
         return identity_of(device, places_of(device), profile.serial if profile else "usb")[0]
 
-    @staticmethod
-    def _stranger_classes(device: UsbDevice) -> list[str]:
-        return [code for code in device.interfaces if code not in (STORAGE, STILL_IMAGE)]
-
     def _serves(self, device: UsbDevice) -> bool:
-        if self._stranger_classes(device) or not places_of(device):
+        if not accepted(device) or not places_of(device):
             return False
         # udev may look at a disk again while it is in use; that does not undock it.
         return device.settled or device.ident in self._served
@@ -166,12 +148,10 @@ class PortFinder:
 
     def _refusal(self, device: UsbDevice) -> str | None:
         """Why a device is not taken for a camera, or None."""
-        strange = self._stranger_classes(device)
-        if not strange:
+        if accepted(device):
             return None
-        names = " and ".join(f"{_CLASSES.get(code, 'something else')} (interface class {code})" for code in strange)
         name = plain_name(device.serial) or "no serial"
-        return f"the device {device.vendor}:{device.product}, {name}, is also {names}"
+        return f"the device {device.vendor}:{device.product}, {name}, is also {what_interfaces_are(device)}"
 
     def _medium(self, device: UsbDevice) -> str | None:
         """That a device shows no medium, once it had time enough; None before."""

@@ -9,6 +9,19 @@ from pathlib import Path
 from typing import Any
 
 HUB_CLASS = "09"
+STORAGE = "08"
+STILL_IMAGE = "06"
+_CLASSES = {
+    "01": "a sound card",
+    "02": "a modem or network card",
+    "03": "a keyboard or mouse",
+    "07": "a printer",
+    "0a": "a modem or network card",
+    "0b": "a smart card reader",
+    "0e": "a video camera",
+    "e0": "a wireless adapter",
+    "ff": "something that only its maker knows",
+}
 _ESCAPED = re.compile(rb"\\x([0-9a-fA-F]{2})")
 SECTOR_BYTES = 512
 
@@ -64,6 +77,21 @@ class UsbDevice:
         return (self.sys_path, self.number, media)
 
 
+def accepted(device: UsbDevice) -> bool:
+    """Whether a device is storage or a still camera, and nothing else."""
+    return not _others(device)
+
+
+def what_interfaces_are(device: UsbDevice) -> str:
+    """What a device is besides, in words."""
+    told = [f"{_CLASSES.get(code, 'something else')} (interface class {code})" for code in _others(device)]
+    return " and ".join(told)
+
+
+def _others(device: UsbDevice) -> list[str]:
+    return [code for code in device.interfaces if code not in (STORAGE, STILL_IMAGE)]
+
+
 def unescaped(text: str) -> bytes:
     """The bytes of what udev writes as ID_FS_LABEL_ENC, with \\x20 for a blank and the like."""
     return _ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), text.encode("utf-8", "surrogateescape"))
@@ -81,7 +109,7 @@ def device_from(usb: Any, blocks: Iterable[Any]) -> UsbDevice | None:
     disks = [block for block in below if block.device_type == "disk"]
     parts = [block for block in below if block.device_type == "partition"]
     found = tuple(_disk(disk, parts) for disk in sorted(disks, key=lambda disk: str(disk.sys_name)))
-    settled = all(block.is_initialized for block in below) and all(_whole(disk, parts) for disk in disks)
+    settled = all(_known(block) for block in below) and all(_whole(disk, parts) for disk in disks)
     return UsbDevice(
         sys_path=str(usb.sys_path),
         port=str(usb.sys_name),
@@ -124,6 +152,12 @@ def _volume(block: Any) -> Volume:
         uuid=str(told.get("ID_FS_UUID", "")),
         label=unescaped(str(told.get("ID_FS_LABEL_ENC", ""))),
     )
+
+
+def _known(block: Any) -> bool:
+    """Whether udev has looked at the medium that is there now; of another one before it, it still knows the old."""
+    looked_at = block.properties.get("DOCKD_DISKSEQ")
+    return bool(block.is_initialized) and looked_at in (None, "", block.properties.get("DISKSEQ"))
 
 
 def _whole(disk: Any, parts: Iterable[Any]) -> bool:

@@ -108,15 +108,7 @@ class UsbMonitor:
 
     def devices(self) -> dict[str, UsbDevice]:
         """Every device by its port, hubs excepted; blocks; raises OSError if udev cannot tell."""
-        context = pyudev.Context()
-        usb = list(context.list_devices(subsystem="usb", DEVTYPE="usb_device"))
-        blocks = [block for block in context.list_devices(subsystem="block") if "/usb" in block.sys_path]
-        found = {}
-        for one in usb:
-            with contextlib.suppress(pyudev.DeviceNotFoundError, ValueError):
-                device = device_from(one, blocks)
-                if device is not None:
-                    found[device.port] = device
+        found = list_devices()
         for device in found.values():
             if device.sys_path not in self._known:
                 log.info("usb_device", port=device.port, vendor=device.vendor, product=device.product)
@@ -125,3 +117,17 @@ class UsbMonitor:
             log.info("usb_device_gone", device=self._known[path])
         self._known = {d.sys_path: f"{d.port} {d.vendor}:{d.product}" for d in found.values()}
         return found
+
+
+def list_devices() -> dict[str, UsbDevice]:
+    """Every device by its port, hubs excepted; blocks; raises OSError if udev cannot tell."""
+    context = pyudev.Context()
+    usb = list(context.list_devices(subsystem="usb", DEVTYPE="usb_device"))
+    blocks = [block for block in context.list_devices(subsystem="block") if "/usb" in block.sys_path]
+    found = {}
+    for one in usb:
+        with contextlib.suppress(pyudev.DeviceNotFoundError, ValueError):
+            device = device_from(one, blocks)
+            if device is not None:
+                found[device.port] = device
+    return found

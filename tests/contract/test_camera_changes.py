@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +14,8 @@ from contract.tools import Steps, calls_in, in_child, is_open, plant, tracer, wa
 from e2e.kernel import Mounts
 
 from dockd.cameras.base import Camera
-from dockd.cameras.folder import FolderCamera
-from dockd.cameras.patterns import matcher
 from dockd.direct_io import Buffer
 from dockd.errors import CameraGoneError, DockdError, NotSettledError, SourceChangedError
-from dockd.paths import Forbidden
 
 DATA = b"footage" * 1000
 
@@ -343,55 +339,6 @@ def test_a_camera_that_goes_while_it_is_listed_is_not_taken_for_an_empty_one(
         plant(planted.with_name(f"{number}.MP4"), b"x")
     with pytest.raises(CameraGoneError):
         camera.list(Steps(4, lambda: renamed(camera_kind.root)))
-
-
-@pytest.mark.parametrize("what", ["nothing", "file", "link", "socket"])
-def test_what_is_no_folder_cannot_be_docked(tmp_path: Path, what: str) -> None:
-    path = tmp_path / "CAM"
-    (tmp_path / "real").mkdir()
-    if what == "file":
-        path.write_bytes(b"")
-    elif what == "link":
-        path.symlink_to(tmp_path / "real")
-    elif what == "socket":
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-    camera = FolderCamera(os.fsencode(path), matcher(["**"]), Forbidden())
-    with pytest.raises(CameraGoneError):
-        camera.attach()
-    camera.close()
-
-
-# --- the marker of folder cameras --------------------------------------------------------------------
-
-
-def test_only_a_regular_marker_allows_a_wipe(tmp_path: Path) -> None:
-    kind = FolderKind(tmp_path / "CAM-1")
-    camera = kind.docked()
-    marker = kind.root / ".dockd-camera"
-    assert camera.may_wipe() == "no-marker"
-    marker.symlink_to(plant(tmp_path / "elsewhere", b""))
-    assert camera.may_wipe() == "no-marker"
-    marker.unlink()
-    marker.mkdir()
-    assert camera.may_wipe() == "no-marker"
-    marker.rmdir()
-    marker.write_bytes(b"")
-    assert camera.may_wipe() is None
-    listing = camera.list(Steps())
-    assert (dict(listing.files), dict(listing.left_alone)) == ({}, {})
-    marker.unlink()
-    assert camera.may_wipe() == "no-marker"
-    kind.close()
-
-
-def test_a_folder_of_the_markers_name_hides_no_recording(tmp_path: Path) -> None:
-    kind = FolderKind(tmp_path / "CAM-1")
-    plant(kind.root / ".dockd-camera" / "one.MP4", DATA)
-    camera = kind.docked()
-    listing = camera.list(Steps())
-    assert listing.files.keys() == {b".dockd-camera/one.MP4"} or sum(listing.left_alone.values()) == 1
-    kind.close()
 
 
 def test_reading_a_file_while_it_is_deleted_is_no_matter(camera: Camera) -> None:

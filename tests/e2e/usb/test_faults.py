@@ -123,9 +123,9 @@ def test_what_is_no_camera_is_refused(make_station):
 
 
 def test_two_cameras_with_one_serial_are_not_wiped(station):
-    one = station.camera("ONE", "vfat", {"a.mp4": 80_000}, serial="TWIN")
+    one = station.camera("ONE", "vfat", {"a.mp4": 8 * MIB}, serial="TWIN")
     two = station.camera("TWO", "exfat", {"b.mp4": 90_000}, serial="TWIN")
-    station.plug(one, 1, bps=40_000)
+    station.plug(one, 1, bps=MIB // 2)
     station.wait_bay(1, "offloading")
     station.plug(two, 2)
     station.wait_alert("identity_clash")
