@@ -76,6 +76,7 @@ class Station:
         self.wipe_mode = settings.get("wipe_mode", "on")
         self.profile = settings.get("profile", PROFILE)
         self.more = settings.get("more", "")
+        self.disk_size = settings.get("disk_size", 2048 * MIB)
         self.state_disk, self.store_disk = root / "state.img", root / "store.img"
         self.finished = False
         self._make_disks()
@@ -88,7 +89,7 @@ class Station:
         )
         for image in (self.state_disk, self.store_disk):
             with open(image, "wb") as file:
-                file.truncate(2048 * MIB)
+                file.truncate(self.disk_size)
             tool(
                 "mke2fs", "-q", "-F", "-t", "ext4", "-E", f"root_owner={owner[0]}:{owner[1]},lazy_itable_init=1", image
             )

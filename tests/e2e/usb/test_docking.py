@@ -76,6 +76,20 @@ def test_nothing_is_written_to_a_camera_before_all_of_it_is_in_the_store(station
     # What the test itself could not change is as it was planted; so says the oracle.
 
 
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+def test_a_file_above_4_gib_on_exfat(make_station):
+    station = make_station(disk_size=16384 * MIB)
+    station.start()
+    size = 4096 * MIB + 70_001
+    # Nothing but zeros, which need no room in the image and are read fast.
+    files = {b"DCIM/large.mp4": bytes(size), b"DCIM/small.mp4": station.content("small", 70_000)}
+    cam = station.card("LARGE", Volume("exfat", files, size=4608 * MIB))
+    station.plug(cam, 1)
+    station.wait(lambda s: s["counts"]["wiped"] == 2, "both are wiped", timeout_s=6000)
+    station.finish()
+
+
 def test_without_a_profile_everything_is_stored_and_nothing_wiped(make_station):
     station = make_station(profile="")
     station.start()
