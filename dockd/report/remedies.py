@@ -50,7 +50,9 @@ def of_stranger(serial: str, status: Mapping[str, Any]) -> list[str]:
 
 
 def _standing(alerts: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [plain_text(f"{_sentence(alert['what'])} {alert['hint']}") for alert in alerts]
+    # Whoever reads this has asked already.
+    hints = [str(alert["hint"]).replace("See: dockd explain CAMERA", "") for alert in alerts]
+    return [plain_text(f"{_sentence(a['what'])} {hint}").strip() for a, hint in zip(alerts, hints, strict=True)]
 
 
 def _sentence(text: str) -> str:

@@ -192,6 +192,12 @@ mode = "{self.wipe_mode}"
     def events(self, name: str) -> list[dict[str, Any]]:
         return [record for record in map(json.loads, self.custody()) if record["event"] == name]
 
+    def docked_after_s(self) -> float:
+        """What passed from the first disk that the kernel showed to the first camera that was mounted and docked."""
+        disk = self.machine.shell("stat -c %.3Z /dev/sd? | sort -n | head -1").out
+        docked = "journalctl -u dockd -o short-unix --no-pager | grep 'camera docked' | head -1 | cut -d' ' -f1"
+        return round(float(self.machine.shell(docked).out) - float(disk), 2)
+
     def log(self) -> str:
         return self.machine.shell("journalctl -u dockd -u 'dockd-block@*' -u udisks2 --no-pager -o cat | tail -60").out
 
