@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
+from dockd.commands.setup import DEFAULT_PLACE
 from dockd.config import load_config
 from dockd.errors import EXIT_DONE, EXIT_SERVICE_MISSING, DeviceServiceError
 from dockd.identity import plain_name
@@ -21,7 +22,8 @@ HEADER = """\
 def bays(config_path: Path) -> int:
     """Print a table for each port; reads the configuration only for the numbers that are in it, if there is one."""
     numbers: dict[str, int] = {}
-    if config_path.exists():
+    # It is asked before there is a configuration; one that is named has to be there.
+    if config_path.exists() or config_path != DEFAULT_PLACE:
         numbers = {bay.usb_port: bay.number for bay in load_config(config_path).bays}
     try:
         devices = list_devices()

@@ -117,6 +117,7 @@ def test_the_command_needs_no_configuration(
 ) -> None:
     monkeypatch.setattr(command, "sockets", lambda: sockets(machine))
     monkeypatch.setattr(command, "list_devices", dict)
+    monkeypatch.setattr(command, "DEFAULT_PLACE", tmp_path / "none.toml")
     assert exit_code("bays", "--config", str(tmp_path / "none.toml")) == 0
     assert len(listed(capsys.readouterr().out.split("\n"))) == 4
     monkeypatch.setattr(command, "sockets", list)
