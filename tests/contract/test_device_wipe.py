@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from contract.tools import Steps, plant
 from contract.wiping import Facts
 from contract.world import AGENCY, World
 
-from dockd.cameras.base import Device
+from dockd.cameras.base import Device, Listing, Progress
 from dockd.cameras.mass_storage import MassStorageCamera
 from dockd.errors import CameraGoneError, DeviceServiceError, NotDisjointError
 from dockd.journal import queries
@@ -38,6 +38,7 @@ class Desk:
     ids: dict[bytes, int]
     worker: Worker
     facts: Facts
+    twins: list[str]
     told: list[str | None] = field(default_factory=list)
 
     async def round(self, *, observe: bool = False) -> dict[bytes, Outcome]:
@@ -89,6 +90,7 @@ def at_desk(root: Path, *, leave: bytes | None = None) -> Iterator[Desk]:
         stack.callback(worker.close)
         calls = StoreCalls(world.store)
         stack.callback(calls.worker.close)
+        twins: list[str] = []
         site = SiteFacts(
             world.journal,
             calls,
@@ -99,9 +101,9 @@ def at_desk(root: Path, *, leave: bytes | None = None) -> Iterator[Desk]:
             camera,
             lambda: True,
             lambda row: 0.0,
-            lambda: False,
+            lambda: bool(twins),
         )
-        yield Desk(world, card, camera, ids, worker, Facts(site))
+        yield Desk(world, card, camera, ids, worker, Facts(site), twins)
 
 
 @pytest.fixture
@@ -153,6 +155,30 @@ async def test_a_hold_on_one_between_intent_and_opening_keeps_all(desk: Desk) ->
     assert desk.states() == {RecordingState.CONFIRMED}
     assert "writable" not in desk.card.mounts.steps
     assert desk.there() == {A, B, LOG}
+
+
+async def test_a_twin_that_comes_between_intent_and_opening_keeps_all(desk: Desk) -> None:
+    desk.facts.before = lambda: desk.twins.append("another one")
+    outcomes = await desk.round()
+    assert desk.facts.renewed == 1
+    assert all(outcome.refusal for outcome in outcomes.values())
+    assert desk.states() == {RecordingState.CONFIRMED}
+    assert "writable" not in desk.card.mounts.steps
+
+
+async def test_a_card_of_which_not_all_can_be_listed_afterwards_proves_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = desk.camera.list
+
+    def after_the_wipe(progress: Progress) -> Listing:
+        listing = whole(progress)
+        return replace(listing, complete=desk.card.mounts.steps != OPENING + CLOSING)
+
+    monkeypatch.setattr(desk.camera, "list", after_the_wipe)
+    with pytest.raises(DeviceServiceError):
+        await desk.round()
+    assert desk.states() == {RecordingState.WIPE_INTENT}
 
 
 async def test_what_is_only_observed_is_never_opened(desk: Desk) -> None:
@@ -264,6 +290,12 @@ def test_what_may_not_be_wiped_says_why(tmp_path: Path) -> None:
         nameless.attach()
         assert nameless.may_wipe() == "no-serial"
         nameless.leave()
+        (disk,) = card.device().disks
+        strange = replace(disk.volumes[0], number=2, name="other", kind="ntfs")
+        partly = card.camera(disks=(replace(disk, volumes=(replace(disk.volumes[0], number=1), strange)),))
+        partly.attach()
+        assert partly.may_wipe() == "unread-partition"
+        partly.leave()
         named = card.camera()
         named.attach()
         assert named.may_wipe() is None
