@@ -39,7 +39,7 @@ def probe_usb(
     """Look at all of it, and change nothing; `numbers`: the bays by their ports, `root`: where the parts lie."""
     found = UsbFindings()
     for what, place in PARTS.items():
-        if not (root / place.lstrip("/")).exists():
+        if _is_missing(root / place.lstrip("/")):
             found.problems.append(f"{what} is not there: {place}, of dockd's package")
     try:
         found.mounts_by = f"udisks2 {asyncio.run(_udisks_version(bus or SystemBus()))} mounts them"
@@ -52,6 +52,17 @@ def probe_usb(
         found.doubts.append(f"this machine has no such port for bay {told}. Is the hub plugged in? See: dockd bays")
     _look_at_devices(numbers, found)
     return found
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether it is not there; what this user may not look at (polkit's rules are polkit's) is not called missing."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def _look_at_devices(numbers: Mapping[str, int], found: UsbFindings) -> None:

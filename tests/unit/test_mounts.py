@@ -289,6 +289,18 @@ def test_check_names_each_part_that_is_missing(tmp_path: Path) -> None:
     assert found.doubts == ["this machine has no such port for bay 3 (1-1.1). Is the hub plugged in? See: dockd bays"]
 
 
+def test_check_does_not_call_missing_what_its_user_may_not_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path, **more: object) -> None:
+        raise PermissionError(path)
+
+    bus = SystemBus(f"unix:path={tmp_path}/none")
+    monkeypatch.setattr(Path, "stat", closed)
+    found = probe_usb({}, bus=bus, root=tmp_path, sys_usb=tmp_path)
+    assert not any(place in problem for place in PARTS.values() for problem in found.problems)
+
+
 def test_check_finds_nothing_wrong_where_all_is_there(tmp_path: Path, bus: str) -> None:
     for place in PARTS.values():
         path = tmp_path / place.lstrip("/")

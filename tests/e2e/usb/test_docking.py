@@ -1,5 +1,8 @@
 """Cameras in their bays, from plug to ready, whatever is on their cards."""
 
+import json
+import tomllib
+
 import pytest
 from e2e.usb.images import Volume
 from e2e.usb.station import alerts
@@ -98,6 +101,10 @@ def test_without_a_profile_everything_is_stored_and_nothing_wiped(make_station, 
     assert "no-profile" in alerts(status, "wipe_blocked")[0]["what"]
     assert "no-profile" in station.explain("PLAIN")
     assert status["counts"]["wiped"] == 0
+    checks = {check["name"]: check for check in json.loads(station.dockd("check", "--json", codes=(0, 1)))}
+    assert checks["usb"]["verdict"] == "ok", checks["usb"]
+    listed = tomllib.loads(station.dockd("bays"))["bay"]
+    assert {bay["usb_port"]: bay["number"] for bay in listed}.items() >= {f"1-1.{n}": n for n in range(1, 9)}.items()
     station.judge(finished=True, complete=True)
 
 
