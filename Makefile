@@ -52,7 +52,7 @@ test: setup $(VENV)/.test-packages ## all tests but those of many minutes, under
 
 test-long: setup $(VENV)/.test-packages ## a hundred kills, gigabytes, ten thousand files: up to 20 minutes
 	@DOCKD_KILLS=$${DOCKD_KILLS:-100} $(BIN)/pytest -n 2 --maxschedchunk 1 tests/e2e \
-		-m "long or slow" -k "long or random_moments" $(ARGS)
+		-m "(long or slow) and not usb" -k "long or random_moments" $(ARGS)
 
 # What boots a Debian with systemd in a container; as root. Without it the tests are skipped, loudly.
 $(VENV)/.systemd-packages: scripts/system-packages | $(VENV)/.dependencies
@@ -71,8 +71,8 @@ $(VENV)/.usb-packages: scripts/system-packages | $(VENV)/.dependencies
 		mkfs.vfat:dosfstools mkfs.exfat:exfatprogs mke2fs:e2fsprogs mcopy:mtools sfdisk:fdisk busybox:busybox-static; \
 		then touch $@; else test -z "$$DOCKD_CI"; fi
 
-test-usb: deb $(VENV)/.usb-packages ## real cameras on real USB: the package in a virtual machine, as root; 10 to 20 minutes
-	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m "usb and not long" --durations=5 tests/e2e/usb $(ARGS)
+test-usb: deb $(VENV)/.usb-packages ## real cameras on real USB: the package in a virtual machine, as root; 15 to 30 minutes
+	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m usb --durations=5 tests/e2e/usb $(ARGS)
 
 lint: setup ## style, types, layers, sizes
 	@$(BIN)/ruff check .

@@ -41,6 +41,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if lacking:
         assert not os.environ.get("DOCKD_CI"), f"lacking: {', '.join(lacking)}"
         pytest.skip(f"NOT TESTED: USB, for this machine lacks {', '.join(lacking)}")
+    (ROOT / "build").mkdir(exist_ok=True)
     made = subprocess.run(
         ["flock", ROOT / "build/usb.lock", sys.executable, ROOT / "tests/e2e/usb/build.py", ROOT / "build"],
         check=False,
