@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo deb setup test-fast test test-long test-systemd test-usb lint check format bench lock clean
+.PHONY: help demo deb setup test-fast test test-long test-systemd test-usb test-s3 lint check format bench lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,14 +45,14 @@ $(VENV)/.test-packages: scripts/system-packages | $(VENV)/.dependencies
 		else test -z "$$DOCKD_CI"; fi
 
 test-fast: setup $(VENV)/.test-packages ## the quick tests, under 2 minutes
-	@$(PYTEST) -m "not slow and not bench and not long and not systemd and not usb" $(ARGS)
+	@$(PYTEST) -m "not slow and not bench and not long and not systemd and not usb and not s3" $(ARGS)
 
 test: setup $(VENV)/.test-packages ## all tests but those of many minutes, under 10 minutes
-	@$(PYTEST) -m "not bench and not long and not systemd and not usb" $(ARGS)
+	@$(PYTEST) -m "not bench and not long and not systemd and not usb and not s3" $(ARGS)
 
 test-long: setup $(VENV)/.test-packages ## a hundred kills, gigabytes, ten thousand files: up to 20 minutes
 	@DOCKD_KILLS=$${DOCKD_KILLS:-100} $(BIN)/pytest -n 2 --maxschedchunk 1 tests/e2e \
-		-m "(long or slow) and not usb" -k "long or random_moments" $(ARGS)
+		-m "(long or slow) and not usb and not s3" -k "long or random_moments" $(ARGS)
 
 # What boots a Debian with systemd in a container; as root. Without it the tests are skipped, loudly.
 $(VENV)/.systemd-packages: scripts/system-packages | $(VENV)/.dependencies
@@ -73,6 +73,14 @@ $(VENV)/.usb-packages: scripts/system-packages | $(VENV)/.dependencies
 
 test-usb: deb $(VENV)/.usb-packages ## real cameras on real USB: the package in a virtual machine, as root; 15 to 30 minutes
 	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m usb --durations=5 tests/e2e/usb $(ARGS)
+
+# A Ceph with its S3 gateway, on loopback, for as long as the tests last. Without it they are skipped, loudly.
+$(VENV)/.s3-packages: scripts/system-packages | $(VENV)/.dependencies
+	@if scripts/system-packages $(PYTHON) ceph-mon ceph-osd radosgw ceph:ceph-common strace; then touch $@; \
+		else test -z "$$DOCKD_CI"; fi
+
+test-s3: setup $(VENV)/.s3-packages $(VENV)/.test-packages ## the store in a real Ceph on loopback; about 10 minutes
+	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m s3 --durations=5 tests $(ARGS)
 
 lint: setup ## style, types, layers, sizes
 	@$(BIN)/ruff check .

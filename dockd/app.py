@@ -129,7 +129,9 @@ class Daemon:
         config = self.config
         store = make_store(config)
         cameras = config.folder_cameras
-        places = {"dock.state_dir": config.dock.state_dir, "store.path": store.root}
+        places = {"dock.state_dir": config.dock.state_dir}
+        if store.root is not None:
+            places["store.path"] = store.root
         if cameras is not None:
             places["folder_cameras.path"] = cameras.path
         check_disjoint(places)
@@ -150,7 +152,9 @@ class Daemon:
         parts = StoreParts(self.journal, self.spool, store, self._random)
         self.lane = StoreLane(parts, self.alerts, self.seen_s, self._stored)
         self.calls = StoreCalls(store)
-        forbidden = partial(forbidden_places, self.paths.state_dir, self.paths.spool, store.root)
+        forbidden = partial(
+            forbidden_places, self.paths.state_dir, self.paths.spool, *([] if store.root is None else [store.root])
+        )
         self.keeper = StoreKeeper(
             self.journal,
             self.calls,
@@ -251,7 +255,9 @@ class Daemon:
 
     def _make_bays(self) -> Bays | None:
         config = self.config
-        parts = OffloadParts(self.journal, self.spool, self.budget, self._random, config.dock.agency)
+        parts = OffloadParts(
+            self.journal, self.spool, self.budget, self._random, config.dock.agency, self.calls.store.part_size_bytes
+        )
         return Intake(
             config,
             parts,

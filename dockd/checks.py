@@ -32,12 +32,12 @@ class Check:
     what: str
 
 
-def run_checks(config: Config, store: EvidenceStore, store_root: Path) -> Iterator[Check]:
+def run_checks(config: Config, store: EvidenceStore) -> Iterator[Check]:
     """Look at state directory, spool, store, cameras and clock."""
     paths = StatePaths(config.dock.state_dir)
     running = " (a dockd is running)" if is_running(paths) else ""
     yield _probe("state_dir", lambda: _state_dir(paths, running))
-    yield _probe("disjoint", lambda: _disjoint(config, store_root))
+    yield _probe("disjoint", lambda: _disjoint(config, store.root))
     yield _probe("spool", lambda: _spool(config, paths))
     yield _probe("journal", lambda: _journal(paths))
     yield from _store(config, store, paths)
@@ -100,8 +100,10 @@ def _state_dir(paths: StatePaths, running: str) -> Check:
     return Check("state_dir", "ok", f"{paths.state_dir}{running}")
 
 
-def _disjoint(config: Config, store_root: Path) -> Check:
-    places = {"dock.state_dir": config.dock.state_dir, "store.path": store_root}
+def _disjoint(config: Config, store_root: Path | None) -> Check:
+    places = {"dock.state_dir": config.dock.state_dir}
+    if store_root is not None:
+        places["store.path"] = store_root
     if config.folder_cameras is not None:
         places["folder_cameras.path"] = config.folder_cameras.path
     try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import blake3
+
+SHA256_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +40,73 @@ class Progress(Protocol):
     def advance(self, size_bytes: int = 0) -> None:
         """Say that `size_bytes` more were done."""
 
+    def check(self) -> None:
+        """Raise what makes it stop, if something does; no progress is claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartDigests:
+    """The SHA-256 (32 bytes each, one behind the other) of a file's parts, all of one size but for the last."""
+
+    part_size_bytes: int
+    sha256s: bytes
+
+    def __post_init__(self) -> None:
+        assert self.part_size_bytes > 0 and len(self.sha256s) % SHA256_BYTES == 0
+
+    def __len__(self) -> int:
+        return len(self.sha256s) // SHA256_BYTES
+
+    def __getitem__(self, index: int) -> bytes:
+        return self.sha256s[index * SHA256_BYTES :][:SHA256_BYTES]
+
+
+class PartHasher:
+    """The digests of the parts of a stream of bytes."""
+
+    def __init__(self, part_size_bytes: int) -> None:
+        self._part_size_bytes = part_size_bytes
+        self._done = bytearray()
+        self._current = hashlib.sha256()
+        self._room_bytes = part_size_bytes
+
+    def update(self, data: memoryview) -> None:
+        """Take in the next bytes."""
+        while data:
+            piece = data[: self._room_bytes]
+            self._current.update(piece)
+            self._room_bytes -= len(piece)
+            data = data[len(piece) :]
+            if self._room_bytes == 0:
+                self._end_part()
+
+    def _end_part(self) -> None:
+        self._done += self._current.digest()
+        self._current = hashlib.sha256()
+        self._room_bytes = self._part_size_bytes
+
+    def finish(self) -> PartDigests:
+        """The digests of all parts, the last and shorter one included."""
+        if self._room_bytes < self._part_size_bytes:
+            self._end_part()
+        return PartDigests(self._part_size_bytes, bytes(self._done))
+
 
 class Hasher:
-    """Both digests of a stream of bytes."""
+    """Both digests of a stream of bytes, and the SHA-256 of its parts where a part's size is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, part_size_bytes: int | None = None) -> None:
         self._blake3 = blake3.blake3()
         self._sha256 = hashlib.sha256()
+        self._parts = None if part_size_bytes is None else PartHasher(part_size_bytes)
         self.size_bytes = 0
 
     def update(self, data: memoryview) -> None:
         """Take in the next bytes."""
         self._blake3.update(data)
         self._sha256.update(data)
+        if self._parts is not None:
+            self._parts.update(data)
         self.size_bytes += len(data)
 
     def prefix_blake3(self) -> bytes:
@@ -60,6 +116,10 @@ class Hasher:
     def digests(self) -> Digests:
         """The digests of everything so far."""
         return Digests(self.size_bytes, self._blake3.hexdigest(), self._sha256.hexdigest())
+
+    def parts(self) -> PartDigests | None:
+        """The digests of the parts, once everything was taken in; None if no part's size was given."""
+        return None if self._parts is None else self._parts.finish()
 
 
 def digest_of(chunks: Iterable[memoryview], progress: Progress) -> Digests:

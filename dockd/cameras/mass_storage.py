@@ -17,7 +17,7 @@ import structlog
 
 from dockd.cameras.base import Listing, OpenFile, WriteBlock
 from dockd.cameras.tree import Found, Tree
-from dockd.cameras.volumes import Place, Profile, identity_of, places_of
+from dockd.cameras.volumes import FILE_SYSTEMS, Place, Profile, identity_of, places_of
 from dockd.digests import Progress
 from dockd.durable import overlap
 from dockd.errors import CameraGoneError, DeviceServiceError, NotDisjointError, SourceChangedError
@@ -63,6 +63,12 @@ class MassStorageCamera:
     def attach(self) -> None:
         """Close the device for writing, and mount it read-only."""
         self.check()
+        if not any(place.readable for place in self._places):
+            raise DeviceServiceError(
+                f"no file system that dockd reads is on it ({', '.join(sorted(FILE_SYSTEMS))})",
+                "Nothing was read of this card, so its recordings are on the camera only. It is tried again by itself; "
+                "if that does not help keep the camera back and look at its card elsewhere.",
+            )
         for disk in self._disks:
             if not self._mounts.is_read_only(disk):
                 self._protect(disk)

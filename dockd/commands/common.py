@@ -16,7 +16,7 @@ from dockd.journal.transaction import Transaction
 from dockd.parts import dock_name, make_store
 from dockd.paths import StatePaths, is_running
 from dockd.runtime.clock import SystemClock
-from dockd.stores.filesystem import FilesystemStore
+from dockd.stores.base import EvidenceStore
 
 
 @contextmanager
@@ -44,14 +44,14 @@ def journal_read_only(config: Config, *, may_lack: bool = False) -> Iterator[Tra
         connection.close()
 
 
-def known_store(config: Config) -> FilesystemStore:
+def known_store(config: Config) -> EvidenceStore:
     """The configured store, if it is the one that this dock knows; raises StoreUnknownError."""
     store = make_store(config)
     with journal_read_only(config, may_lack=True) as tx:
         pinned = None if tx is None else tx.meta("store_id")
     found = store.identify()
     if pinned is not None and pinned != found:
-        raise StoreUnknownError(f"{store.root} is another store ({found}) than this dock's ({pinned})")
+        raise StoreUnknownError(f"{store.place} is another store ({found}) than this dock's ({pinned})")
     store.pin(found)
     return store
 

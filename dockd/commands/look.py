@@ -27,7 +27,7 @@ def check(config_path: Path, *, as_json: bool) -> int:
     """Probe what the configuration names; 1 if something failed."""
     config = load_config(config_path)
     store = make_store(config)
-    checks = list(run_checks(config, store, store.root))
+    checks = list(run_checks(config, store))
     if as_json:
         print_json([{"name": one.name, "verdict": one.verdict, "what": one.what} for one in checks])
     else:

@@ -28,6 +28,7 @@ def across_tables(raw: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _repeated(raw, "bay", "usb_port", lambda bay: bay.get("usb_port"))
     yield from _repeated(raw, "camera", "match", _match)
     yield from _broker_keys(_table(raw, "mqtt"))
+    yield from _store_keys(_table(raw, "store"))
 
 
 def _nested_folders(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -98,6 +99,19 @@ def _broker_keys(mqtt: Mapping[str, Any]) -> Iterator[Problem]:
     ):
         if key in mqtt and needed not in mqtt:
             yield Problem(("mqtt", needed), "nothing", f"a value, because mqtt.{key} is there")
+
+
+def _store_keys(store: Mapping[str, Any]) -> Iterator[Problem]:
+    url = store.get("endpoint_url")
+    if not isinstance(url, str) or not url.startswith("http://"):
+        return
+    if "ca_file" in store:
+        yield Problem(
+            ("store", "ca_file"), "a key for TLS", "none with an http:// URL", "https:// in store.endpoint_url"
+        )
+    if store.get("payload_signing") == "unsigned":
+        # Nothing else would tell the store that bytes were changed on their way.
+        yield Problem(("store", "payload_signing"), shown("unsigned"), '"signed" with an http:// URL')
 
 
 def _table(raw: Mapping[str, Any], key: str) -> dict[str, Any]:

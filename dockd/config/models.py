@@ -88,6 +88,10 @@ class S3StoreSettings(Table):
         default=16 * MIB, alias="part_size", description='a size such as "16MiB"'
     )
     addressing: Literal["path", "virtual"] = Field(default="path", description='"path" or "virtual"')
+    payload_signing: Literal["signed", "unsigned"] = Field(default="signed", description='"signed" or "unsigned"')
+    server_side_encryption: Literal["none", "AES256", "aws:kms"] = Field(
+        default="none", description='"none", "AES256" or "aws:kms"'
+    )
     object_lock_days: int = Field(default=0, ge=0, le=36500, description="a whole number of days from 0 to 36500")
 
 

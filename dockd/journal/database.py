@@ -14,7 +14,7 @@ from dockd.errors import JournalBusyError, JournalDamagedError, JournalTooNewErr
 T = TypeVar("T")
 
 APPLICATION_ID = 0x646F636B  # "dock"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CHECKED_RECORDS = 1000
 """How many of the newest records are checked at start; the whole chain is checked by an audit."""
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from dockd.digests import PartDigests
 from dockd.identity import display_name, encode_part, plain_name
 from dockd.journal.rows import CameraRow, DockingRow, RecordingRow
 from dockd.journal.transaction import CAMERA_COLUMNS, DOCKING_COLUMNS, Transaction
@@ -23,6 +24,12 @@ COUNT_NAMES = (
 
 FAULTED = "(state = 'vanished' OR store_fault IS NOT NULL) AND store_fault IS NOT NULL"
 """Confirmed recordings that an audit found at fault; worded so that the index of unaccounted ones serves it."""
+
+
+def part_digests(tx: Transaction, recording_id: int) -> PartDigests | None:
+    """The digests of a spooled recording's parts, if they were computed while it was copied."""
+    found = tx.one("SELECT part_size_bytes, sha256s FROM part_digests WHERE recording = ?", recording_id)
+    return None if found is None else PartDigests(*found)
 
 
 def counts(tx: Transaction) -> dict[str, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dockd.custody.chain import rfc3339
-from dockd.digests import Digests, ReadBack
+from dockd.digests import Digests, PartDigests, ReadBack
 from dockd.errors import IllegalMoveError
 from dockd.events import (
     Event,
@@ -73,7 +73,15 @@ def add_marks(tx: Transaction, recording_id: int, marks: Sequence[LedgerMark]) -
         tx.run("INSERT OR REPLACE INTO ledger VALUES (?, ?, ?)", recording_id, mark.end_bytes, mark.blake3)
 
 
-def copied(tx: Transaction, recording_id: int, digests: Digests, key: str, *, resumed: bool = False) -> None:
+def copied(
+    tx: Transaction,
+    recording_id: int,
+    digests: Digests,
+    key: str,
+    *,
+    resumed: bool = False,
+    part_digests: PartDigests | None = None,
+) -> None:
     """The recording is whole and durable in the spool, and was read back from there.
 
     `resumed`: part of it was read earlier than the rest, so that it may be a mixture of two files.
@@ -90,6 +98,13 @@ def copied(tx: Transaction, recording_id: int, digests: Digests, key: str, *, re
         read_in_one_docking=whole,
     )
     tx.run("DELETE FROM ledger WHERE recording = ?", row.id)
+    if part_digests is not None:
+        tx.run(
+            "INSERT OR REPLACE INTO part_digests VALUES (?, ?, ?)",
+            row.id,
+            part_digests.part_size_bytes,
+            part_digests.sha256s,
+        )
     tx.move(
         row,
         RecordingState.SPOOLED,
@@ -130,6 +145,7 @@ def copy_again(tx: Transaction, recording_id: int, why: str) -> None:
 
 
 def _trash(tx: Transaction, row: RecordingRow) -> None:
+    tx.run("DELETE FROM part_digests WHERE recording = ?", row.id)
     if row.spool_name is not None:
         tx.run("INSERT OR IGNORE INTO spool_trash VALUES (?)", row.spool_name)
 
@@ -198,6 +214,11 @@ def begin_upload(tx: Transaction, recording_id: int, upload_id: str) -> Recordin
     if row.upload_id is None:
         tx.update(row, upload_id=upload_id)
     return tx.recording(recording_id)
+
+
+def upload_named(tx: Transaction, recording_id: int, upload_id: str) -> None:
+    """The store calls the upload that was begun by this name; "" if it knows of none any more."""
+    tx.update(tx.recording(recording_id), upload_id=upload_id or None)
 
 
 def uploaded(tx: Transaction, recording_id: int, *, already_there: bool) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
 from dockd.cameras.base import Camera, OpenFile
-from dockd.digests import Digests, Hasher, blake3_of, digest_of
+from dockd.digests import Digests, Hasher, PartDigests, blake3_of, digest_of
 from dockd.direct_io import UNIT_BYTES, Buffer, Reader, Writer
 from dockd.errors import (
     CameraGoneError,
@@ -31,6 +31,7 @@ from dockd.journal import recordings
 from dockd.journal.journal import Journal
 from dockd.journal.recordings import LedgerMark
 from dockd.journal.rows import RecordingRow
+from dockd.journal.transaction import Transaction
 from dockd.runtime.randomness import Randomness
 from dockd.runtime.workers import Control
 from dockd.spool.space import SpaceBudget
@@ -55,6 +56,8 @@ class OffloadParts:
     budget: SpaceBudget
     randomness: Randomness
     agency: str
+    part_size_bytes: Callable[[int], int | None]
+    """The parts whose digests the store wants of a file of some size, see `EvidenceStore`."""
 
 
 def copy_recording(parts: OffloadParts, camera: Camera, recording_id: int, buffer: Buffer, control: Control) -> Digests:
@@ -78,7 +81,7 @@ def copy_recording(parts: OffloadParts, camera: Camera, recording_id: int, buffe
     try:
         with camera.open(row.path, lease=True) as opened:
             _same_source(camera, row, opened)
-            digests = _copy_rest(parts, camera, row, opened, prefix, buffer, control)
+            digests, part_digests = _copy_rest(parts, camera, row, opened, prefix, buffer, control)
             _same_source(camera, row, opened)
         if digests.size_bytes != row.size_bytes:
             raise SourceChangedError(f"{digests.size_bytes} bytes were read of a file of {row.size_bytes}")
@@ -86,7 +89,11 @@ def copy_recording(parts: OffloadParts, camera: Camera, recording_id: int, buffe
     finally:
         parts.budget.release(row.spool_name)
     key = recording_key(parts.agency, camera.identity, row.path, digests.blake3)
-    parts.journal.run_in_thread(lambda tx: recordings.copied(tx, row.id, digests, key, resumed=resumed))
+
+    def copied(tx: Transaction) -> None:
+        recordings.copied(tx, row.id, digests, key, resumed=resumed, part_digests=part_digests)
+
+    parts.journal.run_in_thread(copied)
     return digests
 
 
@@ -94,7 +101,8 @@ def _durable_prefix(
     parts: OffloadParts, row: RecordingRow, marks: list[LedgerMark], buffer: Buffer, control: Control
 ) -> Hasher:
     """Hash what an earlier copy left in the spool, as far as the ledger vouches for it and the bytes agree."""
-    hasher = Hasher()
+    part_size_bytes = parts.part_size_bytes(row.size_bytes)
+    hasher = Hasher(part_size_bytes)
     assert row.spool_name is not None
     if not marks or not parts.spool.path(row.spool_name).exists():
         return hasher
@@ -112,7 +120,7 @@ def _durable_prefix(
     if good == hasher.size_bytes:
         return hasher
     # Bytes behind the last good mark cannot be unhashed: begin again up to there.
-    hasher = Hasher()
+    hasher = Hasher(part_size_bytes)
     with parts.spool.reading(row.spool_name, buffer) as (reader, _):
         for chunk in reader.chunks(0, good):
             hasher.update(chunk)
@@ -151,7 +159,7 @@ def _copy_rest(
     hasher: Hasher,
     buffer: Buffer,
     control: Control,
-) -> Digests:
+) -> tuple[Digests, PartDigests | None]:
     assert row.spool_name is not None
     start_bytes = hasher.size_bytes
     with spool_errors():
@@ -178,7 +186,7 @@ def _copy_rest(
         raise
     finally:
         manager.__exit__(None, None, None)
-    return hasher.digests()
+    return hasher.digests(), hasher.parts()
 
 
 class _Ledger:

@@ -64,6 +64,8 @@ class PortFinder:
     _served: set[object] = field(default_factory=set)
     _holder: dict[CameraIdentity, str] = field(default_factory=dict)
     """On which port an identity was seen first; it is the one that is served."""
+    _shapes: dict[object, dict[str, str]] = field(default_factory=dict)
+    """The file systems of a device, by the names of their volumes; partitions may come after the disk."""
 
     def __post_init__(self) -> None:
         self.bays = [str(number) for number in self.numbers.values()]
@@ -93,6 +95,9 @@ class PortFinder:
         docked = {port: device for port, device in sorted(devices.items()) if port in self.numbers}
         idents = {device.ident for device in docked.values()}
         self._since_s = {ident: since_s for ident, since_s in self._since_s.items() if ident in idents}
+        self._shapes = {ident: shape for ident, shape in self._shapes.items() if ident in idents}
+        for device in docked.values():
+            self._note_shape(device)
         who = {port: self._identity(device) for port, device in docked.items() if self._serves(device)}
         self._served = {docked[port].ident for port in who}
         self._holder = {
@@ -122,6 +127,14 @@ class PortFinder:
         # udev may look at a disk again while it is in use; that does not undock it.
         return device.settled or device.ident in self._served
 
+    def _note_shape(self, device: UsbDevice) -> None:
+        """Remember what is new; what is not there for a moment, while udev reads the table anew, stays."""
+        shape = self._shapes.setdefault(device.ident, {})
+        if device.settled:
+            shape.update(
+                {v.name: v.kind for disk in device.disks for v in disk.volumes if v.kind or v.name not in shape}
+            )
+
     def _find(self, port: str, device: UsbDevice, who: Mapping[str, CameraIdentity]) -> Find | None:
         bay = str(self.numbers[port])
         wrong = self._refusal(device)
@@ -144,7 +157,9 @@ class PortFinder:
         def open_camera() -> MassStorageCamera:
             return MassStorageCamera(device, bay, profile, self.mounts, self.forbidden())
 
-        return Find(bay, device.ident, subject, open_camera, clash)
+        # A partition that came late makes a docking of its own: the one before knew nothing of it.
+        shape = tuple(sorted(self._shapes[device.ident].items()))
+        return Find(bay, (device.ident, shape), subject, open_camera, clash)
 
     def _refusal(self, device: UsbDevice) -> str | None:
         """Why a device is not taken for a camera, or None."""

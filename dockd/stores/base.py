@@ -11,13 +11,14 @@ Every implementation MUST:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dockd.digests import Digests, Progress, ReadBack
+from dockd.digests import Digests, PartDigests, Progress, ReadBack
 from dockd.direct_io import Buffer
+from dockd.runtime.randomness import Randomness
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,19 @@ class Saved:
     """The store says that it holds the content; `already_there`: it did before this upload."""
 
     already_there: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One upload as the journal knows it.
+
+    `id`: 32 random hex digits, or what `remember` was last given. `remember` journals what the store calls the
+    upload, and returns when that is durable; "" has it begin anew. `parts`: as computed while copying, if they were.
+    """
+
+    id: str
+    remember: Callable[[str], None]
+    parts: PartDigests | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,20 @@ class StoreStatus:
 class EvidenceStore(Protocol):
     """One evidence store. Every call blocks, and is made in one of the store's own threads."""
 
+    @property
+    def root(self) -> Path | None:
+        """The folder of this host that the store is, if it is one."""
+
+    @property
+    def place(self) -> str:
+        """Where the store is, for people."""
+
+    def initialise(self, randomness: Randomness) -> tuple[str, bool]:
+        """Make an empty place known as a store; its id, and whether it is new. Idempotent.
+
+        Raises StoreUnavailableError, and StoreUnknownError for a store whose id is spoilt.
+        """
+
     def identify(self) -> str:
         """The store's random id; raises StoreUnavailableError, or StoreUnknownError when it has none."""
 
@@ -56,10 +84,13 @@ class EvidenceStore(Protocol):
     def find_content(self, folder: str, blake3: str) -> str | None:
         """The key below `folder` under which content of this digest lies already, whatever its suffix, or None."""
 
+    def part_size_bytes(self, size_bytes: int) -> int | None:
+        """The parts whose SHA-256 `save` wants to be given for a file of this size; None if it needs none."""
+
     def save(
-        self, key: str, source: Path, digests: Digests, upload_id: str, buffer: Buffer, progress: Progress
+        self, key: str, source: Path, digests: Digests, upload: Upload, buffer: Buffer, progress: Progress
     ) -> Saved:
-        """Upload a spooled file under `key`, going on with `upload_id` if it was begun before."""
+        """Upload a spooled file under `key`, going on with `upload` if it was begun before."""
 
     def abandon(self, key: str, upload_id: str) -> None:
         """Take away what an upload of this id left behind; nothing visible is touched."""

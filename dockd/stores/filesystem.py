@@ -36,16 +36,13 @@ from dockd.errors import (
     StoreFullError,
     StoreUnavailableError,
     StoreUnknownError,
-    TransientError,
 )
 from dockd.runtime.randomness import Randomness, SystemRandomness
-from dockd.stores.base import Saved, StoreStatus
+from dockd.stores.base import Saved, StoreStatus, Upload
+from dockd.stores.spool_file import reading_spool
 
 _STORE_ID = re.compile(r"[0-9a-f]{32}\Z")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_TELLS_NOTHING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
-"""Errors of opening a file that say nothing of what is in it."""
-
 _SMALL_LIMIT_BYTES = 64 * 1024 * 1024
 _LISTING_S = 60.0
 _FLUSH_BYTES = 64 * UNIT_BYTES
@@ -107,6 +104,15 @@ class FilesystemStore:
         self._names: dict[str, tuple[float, dict[str, str]]] = {}
         self._names_lock = threading.Lock()
         self._randomness = randomness if randomness is not None else SystemRandomness()
+
+    @property
+    def place(self) -> str:
+        """The folder, for people."""
+        return str(self.root)
+
+    def initialise(self, randomness: Randomness) -> tuple[str, bool]:
+        """Make the folder known as a store."""
+        return initialise(self.root, randomness)
 
     def identify(self) -> str:
         """The store's random id."""
@@ -174,13 +180,17 @@ class FilesystemStore:
 
     # --- recordings ----------------------------------------------------------------------------------
 
+    def part_size_bytes(self, size_bytes: int) -> int | None:  # noqa: ARG002 - the protocol's
+        """A folder takes whole files."""
+        return None
+
     def save(
-        self, key: str, source: Path, digests: Digests, upload_id: str, buffer: Buffer, progress: Progress
+        self, key: str, source: Path, digests: Digests, upload: Upload, buffer: Buffer, progress: Progress
     ) -> Saved:
         """Upload a spooled file under `key`; what is under `key` already is left as it is."""
         self.check()
         path = self._path(key)
-        partial = self._partial(path, upload_id)
+        partial = self._partial(path, upload.id)
         with _store_errors(key):
             make_dirs(path.parent, self.root)
             if path.exists():
@@ -213,7 +223,7 @@ class FilesystemStore:
         """Bring the hidden file to the whole content; raises SpoolCorruptError for a spool that changed."""
         fd = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         try:
-            with _reading_spool(source) as source_fd:
+            with reading_spool(source) as source_fd:
                 done = _equal_prefix(fd, source_fd, buffer, progress) if os.fstat(fd).st_size else 0
                 os.ftruncate(fd, done)
                 hasher = blake3.blake3()
@@ -324,22 +334,6 @@ class FilesystemStore:
             except FileNotFoundError:
                 return
         yield from (f"{prefix}/{name}" for name in names if not name.startswith("."))
-
-
-@contextmanager
-def _reading_spool(source: Path) -> Iterator[int]:
-    """Open the spool's file; its errors are not the store's."""
-    try:
-        fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as error:
-        what = f"spool file {source.name} cannot be opened: {error.strerror}"
-        if error.errno in _TELLS_NOTHING:
-            raise TransientError(what) from error
-        raise SpoolCorruptError(what) from error
-    try:
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _spool_chunks(source_fd: int, buffer: Buffer, start_bytes: int) -> Iterator[memoryview]:

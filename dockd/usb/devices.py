@@ -162,7 +162,10 @@ def _known(block: Any) -> bool:
 
 def _whole(disk: Any, parts: Iterable[Any]) -> bool:
     """Whether udev knows every partition that the kernel has found on a disk."""
-    known = {str(part.sys_name) for part in parts}
+    known = {str(part.sys_name) for part in parts if part.sys_path.startswith(f"{disk.sys_path}/")}
+    if not known and disk.properties.get("ID_PART_TABLE_TYPE") and not disk.properties.get("ID_FS_TYPE"):
+        # udev has the kernel read the table once more, and for that moment there are no partitions.
+        return False
     return all(path.parent.name in known for path in Path(disk.sys_path).glob("*/partition"))
 
 

@@ -53,7 +53,12 @@ def open_parts(state: Path) -> OffloadParts:
     )
     journal.run_in_thread(lambda tx: start(tx, event, None, []))
     return OffloadParts(
-        journal, Spool(paths.spool), SpaceBudget(paths.spool, MIN_FREE_BYTES), SystemRandomness(), AGENCY
+        journal,
+        Spool(paths.spool),
+        SpaceBudget(paths.spool, MIN_FREE_BYTES),
+        SystemRandomness(),
+        AGENCY,
+        lambda _: None,
     )
 
 

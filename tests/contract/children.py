@@ -17,7 +17,7 @@ def save(
     store: dict[str, Any], key: str, source: str, digests: list[Any], upload_id: str, wait: bool = False
 ) -> dict[str, Any]:
     """Save one file; with `wait`, say that the store is open and begin when a line comes."""
-    from contract.stores import open_store
+    from contract.stores import open_store, upload_of
     from contract.tools import Steps
 
     from dockd.digests import Digests
@@ -27,7 +27,7 @@ def save(
     buffer = Buffer()
     if wait:
         _wait()
-    saved = client.save(key, Path(source), Digests(*digests), upload_id, buffer, Steps())
+    saved = client.save(key, Path(source), Digests(*digests), upload_of(upload_id), buffer, Steps())
     return {"already_there": saved.already_there}
 
 

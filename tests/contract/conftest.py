@@ -7,17 +7,28 @@ from pathlib import Path
 
 import pytest
 from contract.cameras import CAMERA_KINDS, CameraKind
-from contract.stores import KINDS, StoreKind, open_store
+from contract.stores import KINDS, REMEMBERED, StoreKind, in_s3, open_store
 from e2e.kernel import Mounts
 
 from dockd.direct_io import Buffer
 from dockd.stores.base import EvidenceStore
 
+STORE_PARAMS = [
+    "filesystem",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("tmpfs", "ramfs")),
+    *(pytest.param(name, marks=pytest.mark.s3) for name in ("s3", "s3-versioned")),
+]
 
-@pytest.fixture(params=["filesystem", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tmpfs", "ramfs"))])
+
+@pytest.fixture(params=STORE_PARAMS)
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreKind]:
     """A new and empty store of each kind."""
-    with KINDS[request.param](tmp_path) as made:
+    REMEMBERED.clear()
+    if request.param in KINDS:
+        opened = KINDS[request.param](tmp_path)
+    else:
+        opened = in_s3(request.getfixturevalue("ceph_service"), request.param)
+    with opened as made:
         yield made
 
 

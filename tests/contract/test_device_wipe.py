@@ -312,3 +312,15 @@ def test_a_card_that_holds_the_store_is_refused(tmp_path: Path) -> None:
             camera.attach()
     finally:
         card.close()
+
+
+def test_a_card_without_a_file_system_that_is_read_is_not_called_empty(tmp_path: Path) -> None:
+    card = Card(tmp_path / "device")
+    try:
+        (disk,) = card.device().disks
+        camera = card.camera(disks=(replace(disk, volumes=(replace(disk.volumes[0], kind="ntfs"),)),))
+        with pytest.raises(DeviceServiceError, match="no file system that dockd reads"):
+            camera.attach()
+        assert card.mounts.steps == []
+    finally:
+        card.close()

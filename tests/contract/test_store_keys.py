@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from contract.stores import StoreKind
+from contract.stores import StoreKind, known, upload_of
 from contract.test_store_contract import FOLDER, OTHER_UPLOAD, UPLOAD, found, key_of, save
 from contract.tools import MIB, Steps, content, digests_of, plant
 
 from dockd.direct_io import Buffer
 from dockd.errors import StoreUnknownError
 from dockd.identity import encode_part
-from dockd.stores.base import EvidenceStore
+from dockd.stores.base import EvidenceStore, Upload
 
 # --- cleaning up -------------------------------------------------------------------------------------
 
@@ -25,11 +25,11 @@ def test_abandoning_takes_away_what_this_upload_left_and_nothing_else(
     save(store, spool, data, upload="ef" * 16)
     kind.break_off(key_of(data), UPLOAD, data[:MIB])
     kind.break_off(key_of(data), OTHER_UPLOAD, data[:MIB])
-    store.abandon(key_of(data), UPLOAD)
+    store.abandon(key_of(data), known(UPLOAD))
     assert kind.begun() == {OTHER_UPLOAD}
     assert kind.visible() == {key_of(data): data}
-    store.abandon(key_of(data), UPLOAD)
-    store.abandon(f"{FOLDER}/never-begun", UPLOAD)
+    store.abandon(key_of(data), known(UPLOAD))
+    store.abandon(f"{FOLDER}/never-begun", known(UPLOAD))
     assert kind.begun() == {OTHER_UPLOAD}
 
 
@@ -49,7 +49,7 @@ def test_what_is_no_upload_id_is_refused(kind: StoreKind, store: EvidenceStore, 
     data = content(10)
     source = plant(spool / "one.part", data)
     with pytest.raises(ValueError, match="upload"):
-        store.save(key_of(data), source, digests_of(data), upload, Buffer(), Steps())
+        store.save(key_of(data), source, digests_of(data), Upload(upload, lambda _: None), Buffer(), Steps())
     with pytest.raises(ValueError, match="upload"):
         store.abandon(key_of(data), upload)
     assert kind.visible() == {}
@@ -96,7 +96,7 @@ def test_what_is_no_key_is_refused(kind: StoreKind, store: EvidenceStore, spool:
     data = content(10)
     source = plant(spool / "one.part", data)
     attempts: list[Callable[[], object]] = [
-        lambda: store.save(key, source, digests_of(data), UPLOAD, Buffer(), Steps()),
+        lambda: store.save(key, source, digests_of(data), upload_of(UPLOAD), Buffer(), Steps()),
         lambda: store.put_small(key, b"x"),
         lambda: store.get_small(key),
         lambda: store.abandon(key, UPLOAD),
@@ -119,8 +119,8 @@ def everything(store: EvidenceStore, source: Path) -> list[Callable[[], object]]
     data = source.read_bytes()
     return [
         store.check,
-        lambda: store.save(key_of(data), source, digests_of(data), UPLOAD, Buffer(), Steps()),
-        lambda: store.abandon(key_of(data), UPLOAD),
+        lambda: store.save(key_of(data), source, digests_of(data), upload_of(UPLOAD), Buffer(), Steps()),
+        lambda: store.abandon(key_of(data), known(UPLOAD)),
         lambda: store.read_back(key_of(data), Buffer(), Steps()),
         lambda: store.version(key_of(data)),
         lambda: store.find_content(FOLDER, digests_of(data).blake3),

@@ -79,10 +79,10 @@ def test_a_version_is_of_one_object_only(kind: StoreKind, store: EvidenceStore, 
     save(store, spool, data)
     seen = [version(store, key_of(data))]
     assert version(store, key_of(data)) == seen[0]
-    for other in (data[:-1], data + b"x", content(5000, seed=1), data):
+    # The last is the same content again, put there anew.
+    for other in (data[:-1], data + b"x", content(5000, seed=1), *([data] if kind.versions else [])):
         kind.put(key_of(data), other)
         seen.append(version(store, key_of(data)))
-    # The last is the same content again, put there anew.
     assert len(set(seen)) == len(seen)
 
 
@@ -141,9 +141,11 @@ def test_one_of_many_small_objects_put_at_once_wins(kind: StoreKind) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         told = list(pool.map(put, range(6)))
-    assert told.count(True) == 1
-    assert told.count("conflict") == 5
-    assert kind.visible() == {f"{HOLDS}/a.json": f"dock {told.index(True)}".encode()}
+    assert told.count(True) == 1 if kind.exclusive else told.count(True) >= 1
+    assert told.count("conflict") == 6 - told.count(True)
+    winners = [f"dock {number}".encode() for number, one in enumerate(told) if one is True]
+    assert kind.visible().keys() == {f"{HOLDS}/a.json"}
+    assert kind.visible()[f"{HOLDS}/a.json"] in winners
     assert kind.begun() == set()
 
 

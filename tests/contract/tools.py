@@ -79,6 +79,9 @@ class Steps:
         if self.steps == self._at and self._act is not None:
             self._act()
 
+    def check(self) -> None:
+        """It stops at its steps only."""
+
 
 def stop() -> None:
     """What a progress does that was told to stop."""

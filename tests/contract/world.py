@@ -59,7 +59,9 @@ class World:
         self.store.pin(self.store.identify())
         self.journal_path = root / "state" / "journal.db"
         self.journal = Journal.open(self.journal_path, clock=self.clock, dock=DOCK)
-        self.offload = OffloadParts(self.journal, self.spool, self.budget, self.random, AGENCY)
+        self.offload = OffloadParts(
+            self.journal, self.spool, self.budget, self.random, AGENCY, self.store.part_size_bytes
+        )
         self.storing = StoreParts(self.journal, self.spool, self.store, self.random)
         self.docking_id = self.last_docking()
 

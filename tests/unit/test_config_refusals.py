@@ -282,6 +282,17 @@ def test_refusals_of_what_must_be_there(tmp_path, old, new, line):
             'endpoint_url: found "ftp://x"; expected a URL such as "https://s3.example"',
         ),
         ('path = "/x"', "path: found an unknown key; expected one of"),
+        (
+            'payload_signing = "unsigned"\nendpoint_url = "http://x"',
+            'payload_signing: found "unsigned"; expected "signed" with an http:// URL',
+        ),
+        (
+            'ca_file = "/x"\nendpoint_url = "http://x"',
+            (
+                "ca_file: found a key for TLS; expected none with an http:// URL; "
+                "did you mean https:// in store.endpoint_url?"
+            ),
+        ),
     ],
 )
 def test_refusals_of_an_s3_store(tmp_path, key, line):

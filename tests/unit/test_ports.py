@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from dockd.paths import forbidden_places
 from dockd.stages import ports
 from dockd.stages.bays import Find
 from dockd.stages.ports import PortFinder
-from dockd.usb.devices import UsbDevice
+from dockd.usb.devices import UsbDevice, Volume
 
 NUMBERS = {"1-1.1": 1, "1-1.2": 2, "1-1.4": 4}
 TWINS = "bays 1, 4 hold cameras that all call themselves CAM1"
@@ -115,6 +116,23 @@ def test_a_device_is_served_once_udev_knows_all_of_it_and_from_then_on(dock: Doc
     again = dock.look(device(settled=False))[b"1-1.4"]
     assert again.ident == served.ident
     assert again.open_camera is not None
+
+
+def parted(*partitions: str, settled: bool = True) -> UsbDevice:
+    """A camera whose disk has these partitions, or shows itself without any."""
+    volumes = [Volume(f"/dev/{name}", name, n, "vfat", name, b"") for n, name in enumerate(partitions, start=1)]
+    whole = Volume("/dev/sd4", "sd4", 0, "", "", b"")
+    return device("1-1.4", replace(disk(name="sd4"), volumes=tuple(volumes or [whole])), settled=settled)
+
+
+def test_a_partition_that_comes_late_makes_another_docking_and_one_that_blinks_does_not(dock: Dock) -> None:
+    first = dock.look(parted("sd41"))[b"1-1.4"]
+    assert dock.look(parted(settled=False))[b"1-1.4"].ident == first.ident
+    assert dock.look(parted())[b"1-1.4"].open_camera is not None
+    both = dock.look(parted("sd41", "sd42"))[b"1-1.4"]
+    assert both.ident != first.ident
+    assert dock.look(parted("sd41"))[b"1-1.4"].ident == both.ident
+    assert dock.look(parted("sd41", "sd42"))[b"1-1.4"].ident == both.ident
 
 
 def test_another_plugging_or_another_medium_is_another_docking(dock: Dock) -> None:

@@ -190,6 +190,13 @@ def test_a_device_is_settled_once_udev_knows_every_partition_of_the_medium_that_
     assert not settled(disk, PlayedBlock(place / "sda1", "partition", known=False, **told))
     # What is known of another medium, which was there before.
     assert not settled(PlayedBlock(place, "disk", **(told | {"DOCKD_DISKSEQ": "4"})), part)
+    # udev has the kernel read the table anew: for a moment the disk has no partitions.
+    table = {"DISKSEQ": "5", "DOCKD_DISKSEQ": "5", "ID_PART_TABLE_TYPE": "gpt"}
+    (place / "sda1/partition").rename(place / "partition-was-here")
+    assert not settled(PlayedBlock(place, "disk", **table))
+    assert settled(PlayedBlock(place, "disk", **table, ID_FS_TYPE="vfat"))
+    (place / "partition-was-here").rename(place / "sda1/partition")
+    assert settled(PlayedBlock(place, "disk", **table), part)
     # Without dockd's rule nobody writes that down.
     assert settled(PlayedBlock(place, "disk"), PlayedBlock(place / "sda1", "partition"))
 

@@ -1,0 +1,263 @@
+"""One multipart upload: which parts are missing, several sent at once, all compared before they become an object.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html (5 MiB to 5 GiB a part, 10,000 parts).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import queue
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from dockd.digests import Digests, Hasher, PartDigests, PartHasher, Progress
+from dockd.direct_io import UNIT_BYTES, Buffer, Reader, clear_direct
+from dockd.errors import DockdError, SpoolCorruptError, StoreUnavailableError
+from dockd.stores.s3_errors import BUSY_CODES, S3LostError, S3RefusedError
+from dockd.stores.s3_wire import Answer, Endpoint, Region, Wire
+
+PARTS_AT_ONCE: Final = 4
+"""Parts in flight, over all uploads of a store; as many are sent again after a crash."""
+
+MOST_PARTS: Final = 10_000
+ATTEMPTS: Final = 4
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 8.0
+_CHECK_S: Final = 0.25
+_WRONG_DIGEST: Final = frozenset({"XAmzContentSHA256Mismatch", "BadDigest"})
+
+
+def part_size_for(size_bytes: int, wanted_bytes: int) -> int:
+    """The size of a file's parts: as configured, or as much more as the most parts that there may be ask for."""
+    least = -(-size_bytes // MOST_PARTS)
+    return max(wanted_bytes, -(-least // UNIT_BYTES) * UNIT_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a file; numbers begin at 1. `sha256` is None if it is sent unsigned."""
+
+    number: int
+    region: Region
+    sha256: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the store holds of a part; `etag` without its quotes."""
+
+    size_bytes: int
+    etag: str
+
+
+def parts_of(fd: int, size_bytes: int, part_size_bytes: int, digests: PartDigests | None) -> list[Part]:
+    """All parts of a file of at least one byte."""
+    starts = range(0, size_bytes, part_size_bytes)
+    assert digests is None or len(digests) == len(starts)
+    return [
+        Part(
+            number,
+            Region(fd, start, min(part_size_bytes, size_bytes - start)),
+            None if digests is None else digests[number - 1],
+        )
+        for number, start in enumerate(starts, start=1)
+    ]
+
+
+def hash_parts(
+    fd: int, name: str, digests: Digests, part_size_bytes: int, buffer: Buffer, progress: Progress
+) -> PartDigests:
+    """Compute a spool file's part digests, for want of those of its copy; raises SpoolCorruptError if it changed."""
+    whole, parts = Hasher(), PartHasher(part_size_bytes)
+    try:
+        for chunk in Reader(fd, buffer, direct=True).chunks():
+            whole.update(chunk)
+            parts.update(chunk)
+            progress.advance()
+    except OSError as error:
+        raise SpoolCorruptError(f"the spool cannot be read: {error.strerror}") from error
+    finally:
+        # sendfile takes no odd lengths from a file that is read past the cache.
+        clear_direct(fd)
+    if whole.digests() != digests:
+        raise SpoolCorruptError(f"spool file {name} is not what was written to it")
+    return parts.finish()
+
+
+def region_digest(region: Region, buffer: Buffer, algorithm: str) -> str:
+    """The digest of a stretch of a spool file, in hex."""
+    hasher = hashlib.new(algorithm, usedforsecurity=False)
+    at, end = region.start_bytes, region.start_bytes + region.size_bytes
+    while at < end:
+        try:
+            got = os.preadv(region.fd, [buffer.view[: min(len(buffer), end - at)]], at)
+        except OSError as error:
+            raise SpoolCorruptError(f"the spool cannot be read: {error.strerror}") from error
+        if got == 0:
+            break
+        hasher.update(buffer.view[:got])
+        at += got
+    return hasher.hexdigest()
+
+
+class Sender:
+    """Sends bodies with several connections at once, all of one store; each is tried again where that may help."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._slots = threading.BoundedSemaphore(PARTS_AT_ONCE)
+
+    def send_all(
+        self,
+        key: str,
+        parts: list[Part],
+        query: Callable[[Part], Mapping[str, str]],
+        headers: Mapping[str, str],
+        progress: Progress,
+    ) -> dict[int, Sent]:
+        """Send the parts; what the store said it holds of each. Raises the first error, or what `progress` raises.
+
+        Whatever happens, no thread and no connection is left when it returns.
+        """
+        todo: queue.SimpleQueue[Part] = queue.SimpleQueue()
+        for part in parts:
+            todo.put(part)
+        crew = _Crew(self._endpoint, self._slots, key, query, headers, todo)
+        return crew.run(min(PARTS_AT_ONCE, len(parts)), len(parts), progress)
+
+
+class _Crew:
+    """The threads of one upload, and what they tell the one that watches them."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        slots: threading.BoundedSemaphore,
+        key: str,
+        query: Callable[[Part], Mapping[str, str]],
+        headers: Mapping[str, str],
+        todo: queue.SimpleQueue[Part],
+    ) -> None:
+        self._endpoint, self._slots, self._key = endpoint, slots, key
+        self._query, self._headers, self._todo = query, headers, todo
+        self._over = threading.Event()
+        self._told: queue.SimpleQueue[int | tuple[Part, Sent] | BaseException] = queue.SimpleQueue()
+        self._wires: list[Wire] = []
+
+    def run(self, threads: int, count: int, progress: Progress) -> dict[int, Sent]:
+        crew = []
+        for number in range(threads):
+            wire = Wire(self._endpoint)
+            self._wires.append(wire)
+            crew.append(threading.Thread(target=self._work, args=(wire,), name=f"part-{number}", daemon=True))
+        for thread in crew:
+            thread.start()
+        done: dict[int, Sent] = {}
+        try:
+            while len(done) < count:
+                try:
+                    told = self._told.get(timeout=_CHECK_S)
+                except queue.Empty:
+                    progress.check()
+                    continue
+                if isinstance(told, int):
+                    progress.advance(told)
+                elif isinstance(told, BaseException):
+                    raise told
+                else:
+                    done[told[0].number] = told[1]
+        finally:
+            self._over.set()
+            for wire in self._wires:
+                wire.cut()
+            for thread in crew:
+                thread.join()
+        return done
+
+    def _work(self, wire: Wire) -> None:
+        try:
+            while not self._over.is_set():
+                try:
+                    part = self._todo.get_nowait()
+                except queue.Empty:
+                    return
+                self._told.put((part, self._send(wire, part)))
+        except BaseException as error:  # noqa: BLE001 - the thread that watches raises it
+            self._told.put(error)
+        finally:
+            wire.close()
+
+    def _send(self, wire: Wire, part: Part) -> Sent:
+        pause_s = FIRST_PAUSE_S
+        for attempt in range(1, ATTEMPTS + 1):
+            counted = _Counted(self._told.put)
+            try:
+                with self._slot():
+                    answer = wire.put(
+                        self._key,
+                        self._query(part),
+                        self._headers,
+                        part.region,
+                        None if part.sha256 is None else part.sha256.hex(),
+                        counted.add,
+                    )
+            except (S3LostError, S3RefusedError) as error:
+                counted.take_back()
+                if self._over.is_set() or attempt == ATTEMPTS or not self._may_help(error, part):
+                    raise
+                self._over.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+            else:
+                return Sent(part.region.size_bytes, etag_of(answer))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _may_help(self, error: DockdError, part: Part) -> bool:
+        """Whether to try again. Raises SpoolCorruptError if it is the spool's bytes that the store did not expect."""
+        if isinstance(error, S3RefusedError) and error.code in _WRONG_DIGEST:
+            assert part.sha256 is not None
+            if region_digest(part.region, Buffer(), "sha256") != part.sha256.hex():
+                raise SpoolCorruptError(
+                    f"bytes {part.region.start_bytes} and following of the spool file are not those that were written"
+                ) from error
+            # They were changed on their way.
+            return True
+        return isinstance(error, S3LostError) or (isinstance(error, S3RefusedError) and error.code in BUSY_CODES)
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[None]:
+        while not self._slots.acquire(timeout=_CHECK_S):
+            if self._over.is_set():
+                raise StoreUnavailableError("the upload was broken off")
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+
+class _Counted:
+    """Bytes of one attempt; those of one that failed are taken back."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self._tell = tell
+        self._count = 0
+
+    def add(self, count: int) -> None:
+        self._count += count
+        self._tell(count)
+
+    def take_back(self) -> None:
+        if self._count:
+            self._tell(-self._count)
+
+
+def etag_of(answer: Answer) -> str:
+    """What the store calls the bytes that it took; raises S3LostError if it does not say."""
+    etag = answer.headers.get("etag", "").strip('"')
+    if not etag:
+        raise S3LostError("the store does not say what it took: its answer has no ETag")
+    return etag
