@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
-JOBS ?= 4
+JOBS ?= 6
 VENV := .venv
 BIN := $(VENV)/bin
 # One test at a time to each, or the longest would wait in one queue.

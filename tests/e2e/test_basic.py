@@ -224,6 +224,7 @@ def test_the_audit_finds_everything_in_order(dock):
     assert (found["unaccounted"], found["missing"], found["altered"]) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_a_store_that_was_not_made_known_takes_nothing(make_dock):
     dock = make_dock(init=False)
     dock.store.mkdir()

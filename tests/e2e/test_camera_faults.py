@@ -134,6 +134,7 @@ def test_a_camera_whose_reads_hang_stops_nobody_else(make_dock, mask):
     dock.finish()
 
 
+@pytest.mark.slow
 def test_a_hung_camera_that_is_pulled_and_docked_again_goes_on(make_dock):
     dock = make_dock(stall_timeout="2s")
     dock.start()
@@ -191,6 +192,7 @@ def test_a_camera_that_holds_links_to_the_store_takes_nothing_from_it(dock):
     assert len(dock.objects()) == 1
 
 
+@pytest.mark.slow
 def test_two_folders_that_are_one_are_not_wiped(make_dock, mounts):
     dock = make_dock()
     dock.cameras.add("CAM1", {b"a.mp4": MIB, b"b.mp4": MIB})

@@ -41,6 +41,7 @@ def replace_unseen(dock: Dock) -> None:
 CHANGES = [rewrite_unseen, rewrite, grow, truncate, replace, replace_unseen]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_changed_between_copy_and_wipe_is_not_taken_for_what_was_copied(dock, change):
     # The hold keeps the camera from being emptied before the test has changed the file.
@@ -72,6 +73,7 @@ def test_what_changed_while_the_daemon_was_down_is_not_taken_for_what_was_copied
     assert sorted(wiped) == [("a.mp4", 2), ("b.mp4", 1)]
 
 
+@pytest.mark.slow
 def test_a_change_of_time_alone_loses_nothing_and_stores_nothing_twice(dock):
     dock.hold("CAM1")
     dock.cameras.add("CAM1", {b"a.mp4": SIZE})
@@ -86,6 +88,7 @@ def test_a_change_of_time_alone_loses_nothing_and_stores_nothing_twice(dock):
     assert [path.stem for path in dock.objects("CAM1")] == [content.blake3]
 
 
+@pytest.mark.slow
 def test_a_file_that_somebody_removes_after_it_was_confirmed_is_not_missed(dock):
     dock.hold("CAM1")
     dock.cameras.add("CAM1", {b"a.mp4": SIZE, b"b.mp4": SIZE})
@@ -192,6 +195,7 @@ def test_what_is_still_written_when_its_camera_is_pulled_is_awaited(dock):
     assert (counts["recordings"], counts["wiped"], counts["unaccounted"]) == (2, 2, 0)
 
 
+@pytest.mark.slow
 def test_a_writer_that_comes_back_before_the_wipe_is_waited_for(dock):
     """The lease at the gate: whoever has the file open for writing keeps it from being deleted."""
     dock.hold("CAM1")

@@ -59,6 +59,7 @@ def is_whole(folder: Path) -> None:
     assert not [path for path in (folder / "cameras").rglob("*") if path.is_file() and path.name != ".dockd-camera"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_broker", [True, False], ids=["mosquitto", "no-broker"])
 def test_the_demo_ends_well_and_says_how_to_go_on(tmp_path: Path, with_broker: bool) -> None:
     if with_broker:
@@ -103,6 +104,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(tmp_path: Path, number: si
     assert left_behind(folder) == []
 
 
+@pytest.mark.slow
 def test_a_demo_that_serves_goes_on_until_it_is_interrupted(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     done = start(folder, "--serve")

@@ -18,6 +18,7 @@ def stays(dock: Dock, serial: str = "CAM1") -> None:
     dock.judge(finished=True)
 
 
+@pytest.mark.slow
 def test_a_held_camera_is_not_emptied_until_the_hold_is_lifted(dock):
     dock.hold("CAM1")
     dock.cameras.add("CAM1", FILES)
@@ -33,6 +34,7 @@ def test_a_held_camera_is_not_emptied_until_the_hold_is_lifted(dock):
     assert events.index("hold_added") < events.index("hold_removed")
 
 
+@pytest.mark.slow
 def test_a_held_recording_stays_and_the_others_go(dock):
     dock.hold("CAM1")
     dock.cameras.add("CAM1", FILES)
@@ -53,6 +55,7 @@ def hold_bytes(dock: Dock, name: str) -> bytes:
     return json.dumps(json.loads(raw), separators=(",", ":")).encode()
 
 
+@pytest.mark.slow
 def test_a_hold_by_another_dock_is_obeyed(make_dock):
     dock = make_dock()
     clerk = make_dock(name="dock-08", store=dock.store)
@@ -67,6 +70,7 @@ def test_a_hold_by_another_dock_is_obeyed(make_dock):
     dock.finish()
 
 
+@pytest.mark.slow
 def test_a_hold_is_obeyed_after_a_restart_and_while_no_daemon_runs(dock):
     assert dock.term() == 0
     dock.hold("CAM1")
@@ -90,6 +94,7 @@ def test_a_hold_that_cannot_be_read_permits_nothing(dock):
     dock.finish()
 
 
+@pytest.mark.slow
 def test_a_hold_whose_file_disappears_is_not_lifted(dock):
     dock.hold("CAM1")
     dock.cameras.add("CAM1", FILES)

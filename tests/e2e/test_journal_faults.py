@@ -103,6 +103,7 @@ def test_an_empty_file_in_the_place_of_the_journal_loses_nothing(make_dock):
     dock.judge()
 
 
+@pytest.mark.slow
 def test_a_journal_restored_from_a_backup_wipes_nothing_until_it_is_acknowledged(make_dock):
     dock = worked_a_while(make_dock)
     yesterday = (dock.state / "journal.db").read_bytes()
@@ -162,6 +163,7 @@ def test_status_can_be_asked_for_at_any_moment_of_a_start(make_dock):
         dock.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_s", [-DAY_S, DAY_S])
 def test_a_clock_that_jumps_by_a_day_changes_nothing(make_dock, tmp_path, step_s):
     clock = WallClock(tmp_path)

@@ -187,6 +187,7 @@ def test_what_is_over_is_taken_back_also_by_a_later_run(talking: Dock, broker: B
         assert not late.all("bay")
 
 
+@pytest.mark.slow
 def test_a_killed_daemon_is_offline_by_its_last_will(talking: Dock, broker: Broker) -> None:
     with Listener(broker.port) as listener:
         online = listener.wait(lambda: listener.last("availability"), "online")
@@ -195,6 +196,7 @@ def test_a_killed_daemon_is_offline_by_its_last_will(talking: Dock, broker: Brok
         assert listener.last("availability")["boot"] == online["boot"]
 
 
+@pytest.mark.slow
 def test_a_restart_within_the_delay_is_not_reported_as_offline(talking: Dock, broker: Broker) -> None:
     with Listener(broker.port) as listener:
         first = listener.wait(lambda: listener.last("availability"), "online")
@@ -247,6 +249,7 @@ def test_the_daemon_does_not_care_for_a_broker_that_is_not_there(make_dock: Call
         assert dock.term() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speaks", [False, True], ids=["silent", "half-open"])
 def test_the_daemon_does_not_care_for_a_broker_that_hangs(
     make_dock: Callable[..., Dock], broker: Broker, speaks: bool
@@ -265,6 +268,7 @@ def test_the_daemon_does_not_care_for_a_broker_that_hangs(
         assert dock.term() == 0
 
 
+@pytest.mark.slow
 def test_a_link_that_comes_back_to_life_is_used_again(make_dock: Callable[..., Dock], broker: Broker) -> None:
     with Proxy(broker.port) as proxy, Listener(broker.port) as listener:
         dock = make_dock(mqtt=(("url", f"mqtt://127.0.0.1:{proxy.port}"),))
@@ -342,6 +346,7 @@ class Proxy:
 # --- what the broker refuses -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_an_acl_refuses_raises_an_alert_and_loses_no_event(
     make_dock: Callable[..., Dock], make_broker: Callable[..., Broker], tmp_path: Path
 ) -> None:

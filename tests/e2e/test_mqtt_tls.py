@@ -105,6 +105,7 @@ def test_another_docks_certificate_lets_a_dock_say_nothing(site: Site, make_dock
         assert not listener.all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [

@@ -57,6 +57,7 @@ def test_intake_pauses_and_resumes_by_itself(make_dock, mounts, tmp_path):
     dock.wait_no_alert("spool_full")
 
 
+@pytest.mark.slow
 def test_more_footage_than_the_spool_holds_passes_through_it(make_dock, mounts, tmp_path):
     dock = small_spool(make_dock, mounts, tmp_path)
     dock.start()
@@ -149,6 +150,7 @@ def test_a_sole_copy_whose_camera_is_lost_for_ever_reaches_the_store(dock):
     assert all(dock.holds_content("CAM1", path) for path in FILES)
 
 
+@pytest.mark.slow
 def test_what_was_half_copied_when_its_camera_left_awaits_its_return(make_dock):
     dock = make_dock()
     dock.start(strace(f"{WRITES}:delay_enter=20000"))
@@ -194,6 +196,7 @@ def test_spool_files_that_are_gone_are_copied_again_from_the_camera(dock, whole)
     dock.finish()
 
 
+@pytest.mark.slow
 def test_spool_files_that_no_journal_knows_are_kept_and_told(dock):
     hidden = away(dock)
     dock.cameras.add("CAM1", FILES)

@@ -22,6 +22,7 @@ def nothing_wiped_yet(dock: Dock) -> None:
     dock.judge()
 
 
+@pytest.mark.slow
 def test_a_read_only_store_is_waited_for(make_dock, mounts, tmp_path):
     store = mounts.disk(tmp_path / "disk", 64 * MIB)
     dock = make_dock(store=store, accept=())
@@ -35,6 +36,7 @@ def test_a_read_only_store_is_waited_for(make_dock, mounts, tmp_path):
     dock.wait_no_alert("store_unavailable")
 
 
+@pytest.mark.slow
 def test_a_missing_store_is_waited_for(dock):
     hidden = dock.store.with_name("hidden")
     dock.store.rename(hidden)
@@ -49,6 +51,7 @@ def test_a_missing_store_is_waited_for(dock):
     dock.wait_no_alert("store_unavailable")
 
 
+@pytest.mark.slow
 def test_a_store_that_is_missing_at_the_start_is_waited_for(make_dock):
     dock = make_dock()
     hidden = dock.store.with_name("hidden")
@@ -60,6 +63,7 @@ def test_a_store_that_is_missing_at_the_start_is_waited_for(make_dock):
     dock.finish()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "mount"])
 def test_an_empty_folder_in_the_place_of_the_store_is_no_store(dock, mounts, kind):
     dock.cameras.add("CAM0", {b"first.mp4": MIB})
@@ -83,6 +87,7 @@ def test_an_empty_folder_in_the_place_of_the_store_is_no_store(dock, mounts, kin
     dock.finish()
 
 
+@pytest.mark.slow
 def test_another_store_in_the_place_of_the_known_one_takes_nothing(make_dock):
     other = make_dock()
     other.start()
@@ -103,6 +108,7 @@ def test_another_store_in_the_place_of_the_known_one_takes_nothing(make_dock):
     dock.finish()
 
 
+@pytest.mark.slow
 def test_a_full_store_is_waited_for(make_dock, mounts, tmp_path):
     store = mounts.disk(tmp_path / "disk", 48 * MIB)
     dock = make_dock(store=store, accept=())
@@ -116,6 +122,7 @@ def test_a_full_store_is_waited_for(make_dock, mounts, tmp_path):
     dock.wait_no_alert("store_full")
 
 
+@pytest.mark.slow
 def test_a_store_without_room_for_names_is_waited_for(make_dock, mounts, tmp_path):
     """No inode left: the failure comes when the hidden file is made, not when it is written."""
     store = mounts.disk(tmp_path / "disk", 16 * MIB, "-N", "64")
@@ -264,6 +271,7 @@ def test_what_dockd_did_not_put_there_is_left_alone(dock):
     assert all(stranger.read_text() == "of somebody else" for stranger in strangers)
 
 
+@pytest.mark.slow
 def test_places_that_cannot_be_used_keep_nobody_else_waiting(dock):
     """Links where objects belong: every try ends in an error of the store, as a bad sector there would."""
     names = [b"%d.mp4" % number for number in range(5)]
