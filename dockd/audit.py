@@ -26,6 +26,7 @@ from dockd.journal.transaction import RECORDING_COLUMNS, Transaction
 from dockd.paths import StatePaths
 from dockd.runtime.randomness import SystemRandomness
 from dockd.stores.base import EvidenceStore
+from dockd.stores.compare import read_and_compare
 
 _ONE = f"SELECT {RECORDING_COLUMNS} FROM recording WHERE id = ?"  # noqa: S608 - constant
 
@@ -189,7 +190,8 @@ def audit(
             on_recording(row)
         key = row.store_key or ""
         if key not in read:
-            found = store.read_back(key, buffer, progress)
+            expected = Digests(row.size_bytes, row.blake3 or "", row.sha256 or "")
+            found = read_and_compare(store, key, expected, buffer, progress)
             read = {key: None if found is None else found.digests}
         report.checked += 1
         _judge(report, row, read[key])

@@ -34,6 +34,7 @@ PLACES = {
     FILES / "usbguard-rules.conf": "usr/share/doc/dockd/usbguard-rules.conf",
     ROOT / "config.example.toml": "usr/share/doc/dockd/config.example.toml",
     ROOT / "docs/operations.md": "usr/share/doc/dockd/operations.md",
+    ROOT / "docs/s3-bucket-policy.json": "usr/share/doc/dockd/s3-bucket-policy.json",
     SCRIPTS / "copyright": "usr/share/doc/dockd/copyright",
 }
 PROGRAMS = "usr/lib/dockd/"

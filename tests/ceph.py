@@ -97,6 +97,7 @@ rgw gc obj min wait = 5
 rgw gc processor period = 5
 rgw thread pool size = 64
 rgw enable usage log = false
+rgw bucket quota ttl = 1
 rgw lc debug interval = -1
 """)
         return f"{v2} {v1} {fsid}"

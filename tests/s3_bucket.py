@@ -48,8 +48,8 @@ class Bucket:
         policy["Statement"].append({**everything, "Principal": {"AWS": ["arn:aws:iam:::user/other"]}})
         self.owner.put_bucket_policy(Bucket=self.name, Policy=json.dumps(policy))
 
-    def names(self) -> list[str]:
-        pages = self.owner.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+    def names(self, prefix: str = "") -> list[str]:
+        pages = self.owner.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         return [each["Key"] for page in pages for each in page.get("Contents", ())]
 
     def get(self, key: str) -> bytes:

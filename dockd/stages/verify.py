@@ -12,6 +12,7 @@ from dockd.journal.transaction import Transaction
 from dockd.runtime.workers import Control
 from dockd.stages.trash import empty_trash
 from dockd.stages.upload import StoreParts
+from dockd.stores.compare import read_and_compare
 
 
 def read_back(parts: StoreParts, row: RecordingRow, buffer: Buffer, control: Control) -> ReadBack | None:
@@ -21,8 +22,9 @@ def read_back(parts: StoreParts, row: RecordingRow, buffer: Buffer, control: Con
     """
     assert row.store_key and row.blake3 and row.sha256
     control.begin("confirming", display_name(row.path), row.size_bytes)
-    found = parts.store.read_back(row.store_key, buffer, control)
-    if found is not None and found.digests != Digests(row.size_bytes, row.blake3, row.sha256):
+    expected = Digests(row.size_bytes, row.blake3, row.sha256)
+    found = read_and_compare(parts.store, row.store_key, expected, buffer, control)
+    if found is not None and found.digests != expected:
         raise StoreConflictError(
             f"{row.store_key} holds {found.digests.size_bytes} bytes with SHA-256 {found.digests.sha256}; "
             f"{row.size_bytes} bytes with SHA-256 {row.sha256} were uploaded"

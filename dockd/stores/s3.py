@@ -20,8 +20,9 @@ from dockd.errors import SpoolCorruptError, StoreConflictError, StoreUnavailable
 from dockd.runtime.randomness import Randomness
 from dockd.stores.base import Saved, StoreStatus, Upload
 from dockd.stores.s3_bucket import Bucket, S3Settings
-from dockd.stores.s3_errors import ABSENT_CODES, EXISTS_CODES, S3LostError, S3RefusedError
+from dockd.stores.s3_errors import ABSENT_CODES, EXISTS_CODES, S3RefusedError
 from dockd.stores.s3_multipart import REMOTE, Multipart
+from dockd.stores.s3_retries import Retries
 from dockd.stores.s3_upload import Part, hash_parts, part_size_for, parts_of
 from dockd.stores.s3_wire import Region, Wire
 from dockd.stores.spool_file import reading_spool
@@ -225,18 +226,19 @@ class S3Store:
             hasher.update(piece)
             progress.advance(len(piece))
 
+        def read(wire: Wire) -> None:
+            start, last = hasher.size_bytes, min(hasher.size_bytes + _RANGE_BYTES, size_bytes) - 1
+            headers = {**given, "Range": f"bytes={start}-{last}"}
+            wire.get(key, query, headers, (start, last, size_bytes), buffer.view, take)
+
         wire = Wire(self._bucket.endpoint)
         try:
             with self._bucket.refusals_noted():
-                for start in range(0, size_bytes, _RANGE_BYTES):
-                    last = min(start + _RANGE_BYTES, size_bytes) - 1
-                    asked = {**given, "Range": f"bytes={start}-{last}"}
-                    answer = wire.get(key, query, asked, buffer.view, take)
-                    told = answer.headers.get("content-range", "")
-                    if answer.status != 206 or told != f"bytes {start}-{last}/{size_bytes}":
-                        raise S3LostError(f"the store gave {told or 'all'} of {key}; {start}-{last} was asked for")
-                    if hasher.size_bytes != last + 1:
-                        raise S3LostError(f"the store gave {hasher.size_bytes} bytes of {key} up to {last + 1}")
+                retries = Retries(progress.check)
+                while hasher.size_bytes < size_bytes:
+                    retries.over(hasher.size_bytes)
+                    with retries:
+                        read(wire)
         except S3RefusedError as error:
             if error.code in ABSENT_CODES | _CHANGED:
                 raise StoreUnavailableError(f"{key} changed while it was read back") from error

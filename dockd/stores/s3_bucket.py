@@ -17,7 +17,15 @@ from botocore.credentials import Credentials
 
 from dockd.digests import Digests
 from dockd.errors import StoreConflictError, StoreUnavailableError
-from dockd.stores.s3_errors import ABSENT_CODES, AUTH_CODES, EXISTS_CODES, S3LostError, S3RefusedError, s3_errors
+from dockd.stores.s3_errors import (
+    ABSENT_CODES,
+    AUTH_CODES,
+    EXISTS_CODES,
+    NO_UPLOAD_CODES,
+    S3LostError,
+    S3RefusedError,
+    s3_errors,
+)
 from dockd.stores.s3_upload import Sender, Sent
 from dockd.stores.s3_wire import CONNECT_S, SILENCE_S, Endpoint
 
@@ -281,7 +289,7 @@ class Bucket:
                     raise StoreUnavailableError(f"the store lists the parts of {key} without end")
                 marker = following
         except S3RefusedError as error:
-            if error.code == "NoSuchUpload":
+            if error.code in NO_UPLOAD_CODES:
                 return None
             raise
 
@@ -310,5 +318,5 @@ class Bucket:
             with self._call(f"aborting the upload of {key}") as client:
                 client.abort_multipart_upload(**self.at(key), UploadId=remote)
         except S3RefusedError as error:
-            if error.code != "NoSuchUpload":
+            if error.code not in NO_UPLOAD_CODES:
                 raise

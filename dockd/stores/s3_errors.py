@@ -44,6 +44,9 @@ BUSY_CODES: Final = frozenset(
 
 ABSENT_CODES: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 
+NO_UPLOAD_CODES: Final = frozenset({"NoSuchUpload", "NoSuchKey"})
+"""An upload that the store does not know any more; Ceph calls it by either name."""
+
 EXISTS_CODES: Final = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
 """What a store says that heeds `If-None-Match: *` and has the key."""
 

@@ -14,7 +14,7 @@ from dockd.direct_io import Buffer
 from dockd.errors import StoreUnavailableError
 from dockd.stores.base import Saved, Upload
 from dockd.stores.s3_bucket import Bucket
-from dockd.stores.s3_errors import S3RefusedError
+from dockd.stores.s3_errors import NO_UPLOAD_CODES, S3RefusedError
 from dockd.stores.s3_upload import Part, Sent, region_digest
 
 REMOTE: Final = "s3:"
@@ -49,7 +49,7 @@ class Multipart:
                     )
             return self._complete(remote, held)
         except S3RefusedError as error:
-            if error.code != "NoSuchUpload":
+            if error.code not in NO_UPLOAD_CODES:
                 raise
             return self._forgotten(error)
 

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import queue
-import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,16 +17,14 @@ from typing import Final
 from dockd.digests import Digests, Hasher, PartDigests, PartHasher, Progress
 from dockd.direct_io import UNIT_BYTES, Buffer, Reader, clear_direct
 from dockd.errors import DockdError, SpoolCorruptError, StoreUnavailableError
-from dockd.stores.s3_errors import BUSY_CODES, S3LostError, S3RefusedError
+from dockd.stores.s3_errors import S3LostError, S3RefusedError
+from dockd.stores.s3_retries import Retries
 from dockd.stores.s3_wire import Answer, Endpoint, Region, Wire
 
 PARTS_AT_ONCE: Final = 4
 """Parts in flight, over all uploads of a store; as many are sent again after a crash."""
 
 MOST_PARTS: Final = 10_000
-ATTEMPTS: Final = 4
-FIRST_PAUSE_S: Final = 0.5
-LONGEST_PAUSE_S: Final = 8.0
 _CHECK_S: Final = 0.25
 _WRONG_DIGEST: Final = frozenset({"XAmzContentSHA256Mismatch", "BadDigest"})
 
@@ -193,50 +190,46 @@ class _Crew:
             wire.close()
 
     def _send(self, wire: Wire, part: Part) -> Sent:
-        pause_s = FIRST_PAUSE_S
-        for attempt in range(1, ATTEMPTS + 1):
-            counted = _Counted(self._told.put)
-            try:
-                with self._slot():
-                    answer = wire.put(
-                        self._key,
-                        self._query(part),
-                        self._headers,
-                        part.region,
-                        None if part.sha256 is None else part.sha256.hex(),
-                        counted.add,
-                    )
-            except (S3LostError, S3RefusedError) as error:
-                counted.take_back()
-                if self._over.is_set() or attempt == ATTEMPTS or not self._may_help(error, part):
-                    raise
-                self._over.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
-            else:
-                return Sent(part.region.size_bytes, etag_of(answer))
-        raise AssertionError("the last attempt returns or raises")
+        retries = Retries(self._check)
+        while True:
+            with retries:
+                return self._attempt(wire, part)
 
-    def _may_help(self, error: DockdError, part: Part) -> bool:
-        """Whether to try again. Raises SpoolCorruptError if it is the spool's bytes that the store did not expect."""
-        if isinstance(error, S3RefusedError) and error.code in _WRONG_DIGEST:
-            assert part.sha256 is not None
-            if region_digest(part.region, Buffer(), "sha256") != part.sha256.hex():
-                raise SpoolCorruptError(
-                    f"bytes {part.region.start_bytes} and following of the spool file are not those that were written"
-                ) from error
-            # They were changed on their way.
-            return True
-        return isinstance(error, S3LostError) or (isinstance(error, S3RefusedError) and error.code in BUSY_CODES)
+    def _check(self) -> None:
+        if self._over.is_set():
+            raise StoreUnavailableError("the upload was broken off")
+
+    def _attempt(self, wire: Wire, part: Part) -> Sent:
+        counted = _Counted(self._told.put)
+        digest = None if part.sha256 is None else part.sha256.hex()
+        try:
+            with self._slot():
+                answer = wire.put(self._key, self._query(part), self._headers, part.region, digest, counted.add)
+        except (S3LostError, S3RefusedError) as error:
+            counted.take_back()
+            self._check()
+            if isinstance(error, S3RefusedError) and error.code in _WRONG_DIGEST:
+                raise _whose_fault(part, error) from error
+            raise
+        return Sent(part.region.size_bytes, etag_of(answer))
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
         while not self._slots.acquire(timeout=_CHECK_S):
-            if self._over.is_set():
-                raise StoreUnavailableError("the upload was broken off")
+            self._check()
         try:
             yield
         finally:
             self._slots.release()
+
+
+def _whose_fault(part: Part, error: S3RefusedError) -> DockdError:
+    """What it means that the store was sent other bytes than were signed: a bad spool, or a bad line."""
+    assert part.sha256 is not None
+    if region_digest(part.region, Buffer(), "sha256") != part.sha256.hex():
+        start = part.region.start_bytes
+        return SpoolCorruptError(f"byte {start} and those behind it in the spool file are not what was written")
+    return S3LostError(f"bytes were changed on their way to the store: {error.message}")
 
 
 class _Counted:

@@ -175,12 +175,14 @@ class Wire:
         key: str,
         query: Mapping[str, str],
         headers: Mapping[str, str],
+        asked: tuple[int, int, int],
         into: memoryview,
         take: Callable[[memoryview], None],
     ) -> Answer:
-        """Read an object's body through `into`, each piece given to `take`.
+        """Read a range of an object through `into`, each piece given to `take`.
 
-        Raises S3RefusedError or S3LostError, the latter also for a body that is shorter than was announced.
+        `asked`: its first byte, its last, and the object's size. Raises S3RefusedError or S3LostError, the latter
+        also for another range than that, and for one that is cut short.
         """
         url = self._endpoint.object_url(key, query)
         signed = self._sign("GET", url, headers, EMPTY_SHA256)
@@ -191,10 +193,11 @@ class Wire:
             if response.status not in (200, 206):
                 raise _refused(response, what)
             answer = Answer(response.status, {name.lower(): value for name, value in response.getheaders()})
-            announced = response.length
-            if announced is None:
-                raise http.client.HTTPException("the store does not say how long its answer is")
-            left = announced
+            first, last, size_bytes = asked
+            told = answer.headers.get("content-range", "")
+            left = last + 1 - first
+            if told != f"bytes {first}-{last}/{size_bytes}" or response.length != left:
+                raise http.client.HTTPException(f"it gave {told or 'all'}; bytes {first}-{last} were asked for")
             while left:
                 got = response.readinto(into[: min(len(into), left)])
                 if not got:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ceph import Ceph
 from e2e.broker import Broker
 from e2e.harness import Dock
 from e2e.kernel import Mounts
+from e2e.s3_dock import S3Dock, write_keys
+from s3_bucket import Bucket
 
 FAILED = pytest.StashKey[bool]()
 
@@ -27,6 +30,41 @@ def mounts(tmp_path: Path) -> Iterator[Mounts]:
     made = Mounts(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def make_s3_dock(
+    tmp_path: Path, ceph_service: Ceph, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., S3Dock]]:
+    """Docks with a bucket for a store; those that name none share the first."""
+    docks: list[S3Dock] = []
+    write_keys(tmp_path / "credentials")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
+
+    def make(bucket: Bucket | None = None, *, versioned: bool = True, **settings: Any) -> S3Dock:
+        found = bucket or (docks[0].bucket if docks else Bucket(ceph_service, versioned=versioned))
+        docks.append(S3Dock(tmp_path / f"d{len(docks)}", found, **settings))
+        return docks[-1]
+
+    yield make
+    try:
+        if not request.node.stash.get(FAILED, True):
+            for dock in docks:
+                dock.judge()
+                assert dock.bucket.uploads() == []
+    finally:
+        for dock in docks:
+            if dock.running:
+                dock.kill()
+            dock.clear()
+
+
+@pytest.fixture
+def s3_dock(make_s3_dock: Callable[..., S3Dock]) -> S3Dock:
+    """A dock with a bucket that keeps versions, and its daemon runs."""
+    made = make_s3_dock()
+    made.start()
+    return made
 
 
 # Depends on `mounts`, so that the daemons are gone before the disks are.

@@ -47,12 +47,10 @@ class Done:
     stderr: str
 
 
-def explain_wait(status: Status | None, log: str) -> str:
-    return f"--- last status\n{json.dumps(status, indent=1)}\n--- end of the daemon's log\n{log}"
-
-
 class Dock:
     """One dock: its configuration, cameras, store and daemon."""
+
+    settings_class: type[Settings] = Settings
 
     def __init__(
         self,
@@ -65,7 +63,7 @@ class Dock:
     ) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
-        self.settings = Settings(**settings)
+        self.settings = self.settings_class(**settings)
         self.cameras = Cameras(root, seed=root.name)
         self.store = store or root / "store"
         self.state = state or root / "state"
@@ -233,7 +231,8 @@ class Dock:
         return "\n".join(text.splitlines()[-lines:])
 
     def fail(self, why: str, status: Status | None = None) -> NoReturn:
-        pytest.fail(f"{why}\n{explain_wait(status, self.log_tail())}")
+        told = f"--- last status\n{json.dumps(status, indent=1)}\n--- end of the daemon's log\n{self.log_tail()}"
+        pytest.fail(f"{why}\n{told}")
 
     # --- waiting -------------------------------------------------------------------------------------
 

@@ -24,6 +24,10 @@ class Settings:
     name: str = "dock-07"
     mqtt: tuple[tuple[str, str], ...] = ()
 
+    def store_table(self, store: Path) -> dict[str, Any]:
+        """What stands in `[store]`."""
+        return {"kind": "filesystem", "path": str(store), "accept": list(self.accept)}
+
     def toml(self, state: Path, store: Path, cameras: Path) -> str:
         """The text of config.toml."""
         tables: dict[str, dict[str, Any]] = {
@@ -35,7 +39,7 @@ class Settings:
                 "stall_timeout": self.stall_timeout,
             },
             "spool": {"min_free": self.min_free},
-            "store": {"kind": "filesystem", "path": str(store), "accept": list(self.accept)},
+            "store": self.store_table(store),
             "wipe": {"mode": self.wipe_mode, "grace": self.grace},
             "folder_cameras": {
                 "path": str(cameras),
