@@ -24,6 +24,10 @@ class AlertKind:
 
 
 ALERTS: dict[str, AlertKind] = {
+    "audit_failed": AlertKind(
+        "warning",
+        "The dock could not audit its store; nothing is claimed of what was not read. See why with: dockd audit",
+    ),
     "camera_refused": AlertKind(
         "critical",
         "The folder holds, or is, the spool or the store. Nothing is taken from it. Correct the paths.",
@@ -39,6 +43,11 @@ ALERTS: dict[str, AlertKind] = {
         "warning",
         "A folder on this camera cannot be read; what lies in it is not taken in. Look at its card.",
         "a folder on the camera cannot be read",
+    ),
+    "chain_broken": AlertKind(
+        "critical",
+        "The last audit found a record of the custody log altered or missing. Keep the state directory as it is, and "
+        "find out who changed it: dockd audit names the record.",
     ),
     "chain_not_acknowledged": AlertKind(
         "critical",

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from dockd.alerts import AlertBoard
+from dockd.audit.schedule import Auditor, AuditSettings
 from dockd.config import Config, config_digest, load_config
 from dockd.custody.witness import Witness
 from dockd.errors import ConfigError, DockdError
@@ -102,6 +103,7 @@ class Daemon:
                     group.create_task(self.lane.run(), name="lane"),
                     group.create_task(self.keeper.run(), name="keeper"),
                     group.create_task(self.upkeep.run(), name="upkeep"),
+                    group.create_task(self.auditor.run(), name="auditor"),
                     group.create_task(self.status_file.run(), name="status"),
                 ]
                 if self.bays is not None:
@@ -172,6 +174,7 @@ class Daemon:
         self.publisher = Publisher(
             self.journal, self.calls, self.alerts, config.dock.agency, self.dock, self.report.is_quiet, self._random
         )
+        self.auditor = self._make_auditor()
         self.status_file = StatusFile(self.paths.status, self.report.build)
         self.status_file.listeners.append(self.systemd.take)
         self.talk = self._make_talk()
@@ -206,6 +209,22 @@ class Daemon:
             mqtt=self._mqtt_payload,
             wipe_mode=lambda: self.wipe_mode,
             orphans=lambda: self.orphans,
+            audit=lambda: self.auditor.payload(),  # noqa: PLW0108 - it is made later
+        )
+
+    def _make_auditor(self) -> Auditor:
+        wanted = self.config.audit
+        return Auditor(
+            AuditSettings(wanted.every_s, wanted.sample or None, wanted.rate_limit_bytes_per_s),
+            self.dock,
+            self.paths,
+            self.clock,
+            self.journal,
+            self.calls.store,
+            self.alerts,
+            lambda: self.keeper.usable,
+            self.seen_s,
+            lambda: self.bays.poke_all() if self.bays is not None else None,
         )
 
     def _make_talk(self) -> Talk:
@@ -218,9 +237,9 @@ class Daemon:
                 self.journal,
                 self.calls,
                 self.lane,
-                self.keeper,
                 self.bays,
                 self.switches,
+                self.auditor,
                 self.alerts,
                 self.status_file,
             ),
@@ -349,6 +368,7 @@ class Daemon:
         log.info("dockd_stopping")
         self.systemd.stopping()
         await self.talk.stop()
+        self.auditor.stop()
         for worker in [*self.lane.workers, self.calls.worker]:
             worker.control.stop()
         self.lane.poke()

@@ -65,7 +65,8 @@ RECORDING_MOVES: dict[RecordingState, frozenset[RecordingState]] = {
     _R.SPOOLED: frozenset({_R.UPLOADED, _R.FOUND, _R.VANISHED}),
     # An upload that turns out not to be there, or whose spool copy is needed anew, is sent again.
     _R.UPLOADED: frozenset({_R.CONFIRMED, _R.SPOOLED, _R.VANISHED}),
-    _R.CONFIRMED: frozenset({_R.WIPE_INTENT}),
+    # Back to FOUND only when the store lost it and its camera, docked, still has the same bytes.
+    _R.CONFIRMED: frozenset({_R.WIPE_INTENT, _R.FOUND}),
     # The file was found to be still there: nothing was unlinked.
     _R.WIPE_INTENT: frozenset({_R.WIPED, _R.CONFIRMED}),
     _R.WIPED: frozenset(),

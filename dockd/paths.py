@@ -47,6 +47,11 @@ class StatePaths:
         """The chain's head, kept outside of the journal."""
         return self.state_dir / "custody-head.json"
 
+    @property
+    def audit_progress(self) -> Path:
+        """How far the daemon's own audit has come."""
+        return self.state_dir / "audit.progress.json"
+
     def audit_report(self, name: str) -> Path:
         """Where an audit leaves what it found, for the daemon to take up."""
         return self.state_dir / f"audit-{name}.json"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from dockd.alerts import AlertBoard
+from dockd.audit.schedule import Auditor
 from dockd.config.models import DockSettings
 from dockd.control.commands import Commands
 from dockd.control.desk import MqttDesk
@@ -22,7 +23,6 @@ from dockd.report.speaker import Speaker
 from dockd.report.status_file import StatusFile
 from dockd.runtime.clock import Clock
 from dockd.stages.bays import Bays
-from dockd.stages.keeper import StoreKeeper
 from dockd.stages.lane import StoreLane
 from dockd.stages.switches import Switches
 from dockd.version import version
@@ -40,9 +40,9 @@ class TalkParts:
     journal: Journal
     calls: StoreCalls
     lane: StoreLane
-    keeper: StoreKeeper
     bays: Bays | None
     switches: Switches
+    auditor: Auditor
     alerts: AlertBoard
     status_file: StatusFile
 
@@ -63,14 +63,13 @@ class Talk:
         commands = Commands(
             dock.agency,
             f"{dock.agency}/{dock.site}/{dock.name}",
-            parts.paths,
             parts.clock,
             parts.journal,
             parts.calls,
             parts.lane,
-            parts.keeper,
             parts.bays,
             parts.switches,
+            parts.auditor,
             parts.status_file.poke,
         )
         path = socket_path(parts.paths.state_dir, os.environ.get("RUNTIME_DIRECTORY"))
@@ -105,7 +104,6 @@ class Talk:
         if self.speaker is not None:
             self.speaker.stop()
         await self.socket.close()
-        self.commands.stop()
 
     async def finish(self) -> None:
         """Say good-bye, if anybody hears it."""

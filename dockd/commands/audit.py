@@ -38,11 +38,12 @@ def audit(config_path: Path, *, sample: int | None, as_json: bool) -> int:
 
 def _with_progress(tx: Transaction, store: EvidenceStore, sample: int | None) -> AuditReport:
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
     with Progress(
         SpinnerColumn(),
-        TextColumn("{task.completed} recordings read back  {task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed} of {task.total} recordings read back  {task.description}"),
         console=Console(stderr=True),
         transient=True,
     ) as progress:
@@ -52,7 +53,9 @@ def _with_progress(tx: Transaction, store: EvidenceStore, sample: int | None) ->
             store,
             Control(),
             sample=sample,
-            on_recording=lambda row: progress.update(task, advance=1, description=row.store_key or ""),
+            on_recording=lambda row, come: progress.update(
+                task, completed=come.checked, total=come.total, description=row.store_key or ""
+            ),
         )
 
 

@@ -152,6 +152,18 @@ class WipeSettings(Table):
     )
 
 
+class AuditSettings(Table):
+    """`[audit]`: how often, how much and how fast the daemon reads the store again by itself."""
+
+    every_s: Annotated[float, BeforeValidator(values.duration(0.0, 3650 * _DAY_S))] = Field(
+        default=7 * _DAY_S, alias="every", description='a duration such as "7d", or "0s" for never'
+    )
+    sample: int = Field(default=100, ge=0, le=10**9, description="a whole number of recordings, 0 for all")
+    rate_limit_bytes_per_s: Annotated[int, BeforeValidator(values.size(64 * values.KIB))] = Field(
+        default=20 * MIB, alias="rate_limit", description='a size a second such as "20MiB"'
+    )
+
+
 class BaySettings(Table):
     """One `[[bay]]`: a USB port and the number on its sticker."""
 
@@ -195,6 +207,7 @@ class Config(Table):
     store: _Store = Field(description="a table with kind and path, or with kind and bucket")
     mqtt: MqttSettings | None = Field(default=None, description="a table with url")
     wipe: WipeSettings = Field(default=WipeSettings(), description="a table")
+    audit: AuditSettings = Field(default=AuditSettings(), description="a table")
     bays: Annotated[tuple[BaySettings, ...], Field(strict=False, max_length=999)] = Field(
         default=(), alias="bay", description="an array of tables: [[bay]]"
     )

@@ -5,7 +5,6 @@ None of them can wipe, lift a hold, or shorten the way to a wipe.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,19 +13,14 @@ from typing import Annotated, Any, Final, Protocol, TypeVar
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dockd.audit import audit, hand_over
+from dockd.audit.schedule import Auditor
 from dockd.custody.chain import rfc3339
 from dockd.errors import CommandError, DockdError
 from dockd.journal import recordings
-from dockd.journal.database import open_for_reading
 from dockd.journal.journal import Journal
-from dockd.journal.transaction import Transaction
-from dockd.paths import StatePaths
 from dockd.runtime.clock import Clock
 from dockd.runtime.randomness import SystemRandomness
-from dockd.runtime.workers import Worker
 from dockd.stages.bays import Bays
-from dockd.stages.keeper import StoreKeeper
 from dockd.stages.lane import StoreLane
 from dockd.stages.switches import EVERY_BAY, Switches
 from dockd.wipe.facts import StoreCalls
@@ -92,18 +86,15 @@ class Commands:
 
     agency: str
     dock: str
-    paths: StatePaths
     clock: Clock
     journal: Journal
     calls: StoreCalls
     lane: StoreLane
-    keeper: StoreKeeper
     bays: Bays | None
     switches: Switches
+    auditor: Auditor
     changed: Callable[[], None]
     speaking: Speaking | None = None
-    _auditor: Worker | None = None
-    _audits: asyncio.Task[None] | None = None
 
     async def run(self, name: str, arguments: Mapping[str, Any], *, by: str, uid: str | None = None) -> dict[str, Any]:
         """Carry out one command that came `by` a way and, where it has one, under the id `uid`."""
@@ -196,36 +187,8 @@ class Commands:
         publish_hold(self.calls.store, self.agency, hold)
 
     async def _audit(self, wanted: _Audit) -> dict[str, Any]:
-        if self._audits is not None and not self._audits.done():
-            raise CommandError("an audit runs already; its result becomes an event")
-        if not self.keeper.usable:
-            raise CommandError("the store cannot be used now, so it cannot be audited")
-        self._auditor = self._auditor or Worker("audit")
-        self._audits = asyncio.create_task(self._run_audit(self._auditor, wanted.sample), name="audit")
+        self.auditor.start(wanted.sample)
         return {"started": True, "sample": wanted.sample}
-
-    async def _run_audit(self, worker: Worker, sample: int | None) -> None:
-        try:
-            await worker.run(lambda: self._audit_in_thread(worker, sample))
-        except (DockdError, OSError) as error:
-            log.error("audit_failed", error=str(error), hint="Nothing was found out. Run it again: dockd audit")
-
-    def _audit_in_thread(self, worker: Worker, sample: int | None) -> None:
-        connection = open_for_reading(self.paths.journal, in_use=True)
-        try:
-            tx = Transaction(connection, self.clock, self.dock)
-            tx.load_head()
-            hand_over(self.paths, audit(tx, self.calls.store, worker.control, sample=sample))
-        finally:
-            connection.close()
-
-    def stop(self) -> None:
-        """End an audit that still runs; what it has not found yet nobody claims."""
-        if self._auditor is not None:
-            self._auditor.control.stop()
-            self._auditor.close()
-        if self._audits is not None:
-            self._audits.cancel()
 
     # --- what is said --------------------------------------------------------------------------------
 

@@ -67,6 +67,15 @@ def to_recheck(tx: Transaction, docking_id: int, limit: int = 64) -> list[Record
     )
 
 
+def lost_by_store(tx: Transaction, docking_id: int) -> list[RecordingRow]:
+    """Confirmed once, missing from the store by now, and still on the docked camera."""
+    return tx.recordings(
+        """state = 'confirmed' AND docking = ? AND on_device AND problem IS NULL AND store_fault = 'missing'
+           ORDER BY id""",
+        docking_id,
+    )
+
+
 def to_wipe(tx: Transaction, docking_id: int, after_id: int, limit: int = 64) -> list[RecordingRow]:
     """What is confirmed and still on the docked camera, in order of row id."""
     return tx.recordings(

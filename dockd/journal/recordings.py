@@ -289,6 +289,22 @@ def store_fault(tx: Transaction, recording_id: int, fault: str, detail: str) -> 
     tx.update(row, store_fault=fault)
 
 
+def take_again(tx: Transaction, recording_id: int, docking_id: int) -> None:
+    """The store lost a confirmed recording, and its camera was read whole in this docking and has it: begin anew.
+
+    Raises IllegalMoveError for any other.
+    """
+    row = tx.recording(recording_id)
+    if row.store_fault != "missing" or not row.on_device or row.reread_docking != docking_id:
+        raise IllegalMoveError(f"recording {row.uid} is not to be taken in anew")
+    why = "the store lost it; the camera still has the same bytes, and it is taken in anew"
+    event = _event(RecordingReturned, tx, row, state=RecordingState.FOUND, why=why)
+    never = ("spool_name", "upload_id", "begun_docking", "blake3", "sha256", "store_key", "store_version")
+    proofs = ("confirmed_utc", "confirmed_seen_s", "readback_boot_id", "readback_boottime_s", "store_fault")
+    columns: dict[str, Any] = dict.fromkeys((*never, *proofs, "wipe_refusal"))
+    tx.move(row, RecordingState.FOUND, [event], only_from=RecordingState.CONFIRMED, read_whole=False, **columns)
+
+
 def wipe_intent(tx: Transaction, recording_ids: Sequence[int]) -> None:
     """The gate was passed for these: from now on each file may be gone from the device."""
     for recording_id in recording_ids:

@@ -46,9 +46,12 @@ def _with_fault(row: RecordingRow) -> str:
         return f"was confirmed, and was wiped from the camera at {row.wiped_utc}, but {lost}."
     if row.state is _R.WIPE_INTENT:
         return f"was confirmed, but {lost}. Its wipe had begun; the next look at the camera tells how far it came."
+    if row.on_device and row.store_fault == "missing":
+        return f"was confirmed, but its copy in the store ({row.store_key}) is missing now; it is taken in anew."
     if row.on_device:
         return f"was confirmed, but {lost}. It is on the camera still, and is not wiped."
-    return f"was confirmed, but {lost}. It is not on a docked camera now."
+    again = " If its camera still has it, it is taken in anew once docked." if row.store_fault == "missing" else ""
+    return f"was confirmed, but {lost}. It is not on a docked camera now.{again}"
 
 
 def _on_its_way(tx: Transaction, row: RecordingRow) -> str:

@@ -42,6 +42,7 @@ class LiveReport:
     mqtt: Callable[[], dict[str, Any]]
     wipe_mode: Callable[[], str]
     orphans: Callable[[], int]
+    audit: Callable[[], dict[str, Any]]
 
     def _sessions(self) -> list[Session]:
         return [] if self.bays is None else self.bays.sessions()
@@ -86,6 +87,7 @@ class LiveReport:
             wipe_mode=self.wipe_mode(),
             alerts=[alert.payload() for alert in self.alerts.standing()],
             store=self.keeper.payload(),
+            audit=self.audit(),
             spool={
                 "free_bytes": self.budget.free_bytes(),
                 "min_free_bytes": self.min_free_bytes,

@@ -12,6 +12,7 @@ from dockd.journal.queries import CameraReport
 from dockd.report.payloads import (
     VALID_S,
     AlertMessage,
+    AuditState,
     BayState,
     Camera,
     ClockState,
@@ -113,9 +114,21 @@ def _state(
         clock=ClockState(**status["clock"]),
         spool=SpoolState(**{name: status["spool"][name] for name in SpoolState.model_fields}),
         store=StoreState(reachable=store["reachable"], since=store["since"], problem=store["problem"]),
+        audit=_audit(status["audit"]),
         outbox_depth=outbox_depth,
         oldest_unconfirmed_s=status["oldest_unconfirmed_s"],
         usb_monitor_restarts=status["usb"].get("monitor_restarts", 0),
+    )
+
+
+def _audit(audit: Mapping[str, Any]) -> AuditState:
+    last = audit["last"] or {}
+    names = ("ts", "checked", "unaccounted", "missing", "altered", "chain_ok")
+    return AuditState(
+        running=audit["running"],
+        checked=audit.get("checked"),
+        total=audit.get("total"),
+        **{f"last_{name}": last.get(name) for name in names},
     )
 
 

@@ -101,6 +101,20 @@ class StoreState(Part):
     problem: str | None
 
 
+class AuditState(Part):
+    """Whether the store is being audited now and how far that is, and what the last audit found; times RFC 3339."""
+
+    running: bool
+    checked: int | None = None
+    total: int | None = None
+    last_ts: str | None = None
+    last_checked: int | None = None
+    last_unaccounted: int | None = None
+    last_missing: int | None = None
+    last_altered: int | None = None
+    last_chain_ok: bool | None = None
+
+
 Phase = Literal["idle", "working", "waiting", "attention", "paused", "stopping"]
 
 
@@ -115,6 +129,7 @@ class State(Payload):
     clock: ClockState
     spool: SpoolState
     store: StoreState
+    audit: AuditState
     outbox_depth: int = Field(ge=0)
     oldest_unconfirmed_s: float | None
     usb_monitor_restarts: int = Field(ge=0)

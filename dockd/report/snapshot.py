@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from dockd.alerts import AlertBoard
+from dockd.audit.taking_up import last_audit
 from dockd.custody.chain import rfc3339
 from dockd.identity import display_name, name_fields
 from dockd.journal import queries
@@ -37,6 +38,7 @@ class Live:
     wipe_mode: str = "off"
     alerts: Sequence[dict[str, Any]] = ()
     store: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=lambda: {"running": False})
     spool: dict[str, Any] = field(default_factory=dict)
     mqtt: dict[str, Any] = field(default_factory=dict)
     usb: dict[str, Any] = field(default_factory=dict)
@@ -72,6 +74,7 @@ def status(
         "bays": list(bays),
         "alerts": list(live.alerts),
         "store": live.store,
+        "audit": {**live.audit, "last": last_audit(tx)},
         "spool": {"used_bytes": queries.spool_used_bytes(tx), **live.spool, "orphans": orphans},
         "mqtt": live.mqtt,
         "usb": live.usb,
@@ -164,10 +167,12 @@ def count_alerts(tx: Transaction, counts: dict[str, int]) -> dict[str, str | Non
     unaccounted, sole = counts["unaccounted"], counts["sole_copy"]
     cameras, faults = queries.unaccounted_cameras(tx) if unaccounted else ([], 0)
     names = ", ".join(display_name(serial) for serial in cameras)
+    last = last_audit(tx)
     return {
         "unaccounted": f"{unaccounted} recordings are unaccounted for, of: {names}" if unaccounted else None,
         "store_fault": f"{faults} confirmed recordings are missing or altered in the store" if faults else None,
         "sole_copy": f"{sole} recordings are on this dock only" if sole else None,
+        "chain_broken": f"the audit of {last['ts']} found a chain broken" if last and not last["chain_ok"] else None,
     }
 
 
@@ -203,6 +208,7 @@ def empty_status(names: DockNames, wipe_mode: str) -> dict[str, Any]:
         "bays": [],
         "alerts": [],
         "store": {},
+        "audit": {"running": False, "last": None},
         "spool": {},
         "mqtt": {},
         "usb": {},

@@ -56,6 +56,7 @@ def status_view(found: dict[str, Any]) -> Group:
     head.append(f"unaccounted {counts['unaccounted']}", style="bold red" if counts["unaccounted"] else "green")
     head.append(f"  sole_copy {counts['sole_copy']}  awaiting_return {counts['awaiting_return']}")
     head.append(f"  wiped {counts['wiped']}")
+    head.append(f"\n{_audit_text(found.get('audit') or {})}")
     for away in found.get("awaiting_return", ()):
         camera = plain_text(away["camera"])
         head.append(f"\nawaited: {away['recordings']} recordings of {camera}, which left at {away['since']}")
@@ -74,7 +75,21 @@ def _store_text(store: dict[str, Any]) -> str:
         return f"NOT usable ({store.get('problem')})"
     blocks = store.get("blocks_wipe")
     weak = f"; nothing is wiped: {', '.join(blocks)}" if blocks else ""
-    return f"{store['place']} ({store['kind']}, {size_text(store['free_bytes'])} free{weak})"
+    # A bucket does not say how much room it has.
+    free = "" if store["free_bytes"] is None else f", {size_text(store['free_bytes'])} free"
+    return f"{store['place']} ({store['kind']}{free}{weak})"
+
+
+def _audit_text(audit: dict[str, Any]) -> str:
+    last = audit.get("last")
+    text = "store not audited yet"
+    if last is not None:
+        faults = ", ".join(f"{name} {last[name]}" for name in ("missing", "altered") if last[name])
+        chain = "" if last["chain_ok"] else ", custody chain BROKEN"
+        text = f"last audit {last['ts']}: {last['checked']} read back, {faults or 'all as they were'}{chain}"
+    if audit.get("total"):
+        text += f"; one {'runs' if audit['running'] else 'waits'} at {audit['checked']} of {audit['total']}"
+    return text
 
 
 def _bays(bays: Sequence[dict[str, Any]]) -> Table:

@@ -40,9 +40,9 @@ from dockd.journal.transaction import Transaction
 from dockd.runtime.workers import Worker
 from dockd.stages.inventory import Inventory, tell_of_listing, without_writers
 from dockd.stages.lane import StoreLane
+from dockd.stages.mending import Mending
 from dockd.stages.offload import OffloadParts, copy_recording, reread_recording
 from dockd.stages.wiping import Wiping
-from dockd.wipe.execute import settle_intents
 
 log = structlog.get_logger()
 
@@ -81,17 +81,18 @@ class Session:
     moving: set[bytes] = field(default_factory=set)
     ended: bool = False
     _inventory: Inventory = field(init=False)
+    _mending: Mending = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _look_due: bool = True
     _last_look_s: float = 0.0
     _last_shape: object = None
     _no_room: dict[int, str] = field(default_factory=dict)
     _not_before_s: dict[int, float] = field(default_factory=dict)
-    _problems: dict[int, float] = field(default_factory=dict)
     _buffer: Buffer | None = None
 
     def __post_init__(self) -> None:
         self._inventory = Inventory(self.settings.settle_s)
+        self._mending = Mending(self.parts.journal, self.camera, self.worker)
 
     @property
     def name(self) -> str:
@@ -121,7 +122,7 @@ class Session:
     def retry(self) -> None:
         """Try again now what waits for a later attempt, and ask the gate anew."""
         self._not_before_s.clear()
-        self._problems = dict.fromkeys(self._problems, 0.0)
+        self._mending.unreadable = dict.fromkeys(self._mending.unreadable, 0.0)
         self.wiping.forget_refusals()
         self.poke(look=True)
 
@@ -161,8 +162,8 @@ class Session:
         self.phase = "ended"
         if self.docking is not None:
             docking_id = self.docking.id
-            token = self.parts.randomness.token
-            files = [SeenFile(path, seen, token(8)) for path, seen in self._inventory.unsettled().items()]
+            uid = partial(self.parts.randomness.token, 8)
+            files = [SeenFile(path, seen, uid()) for path, seen in self._inventory.unsettled().items()]
             rules = Rules(self.camera.stable_inodes, self.camera.local_times)
             await self.parts.journal.run(lambda tx: dockings.end_docking(tx, docking_id, why, files, rules))
             log.info("camera_left", why=why)
@@ -174,20 +175,13 @@ class Session:
         for code in ("camera_not_mounted", "camera_refused"):
             self.alerts.put(code, self.subject, None)
         identity, bay, block = self.camera.identity, self.camera.bay, self.camera.write_block
-        name = self.settings.dock_name
         _, docking = await self.parts.journal.run(
-            lambda tx: dockings.begin_docking(tx, identity, bay=bay, write_block=block, dock_name=name)
+            lambda tx: dockings.begin_docking(
+                tx, identity, bay=bay, write_block=block, dock_name=self.settings.dock_name
+            )
         )
         self.docking = docking
         log.info("camera_docked", docking=docking.name)
-
-    async def _settle_intents(self) -> None:
-        """Wipes that a crash, a pulled camera or a full disk interrupted: look, and correct the journal."""
-        assert self.docking is not None
-        docking, control = self.docking, self.worker.control
-        rows = await self.parts.journal.run(lambda tx: queries.intents(tx, docking.camera))
-        if rows:
-            await self.worker.run(lambda: settle_intents(self.parts.journal, self.camera, rows, docking.id, control))
 
     async def _serve(self) -> None:
         while True:
@@ -215,26 +209,21 @@ class Session:
 
     async def _step(self) -> bool:
         """Do the next piece of work; False if there is none."""
-        if self._look_due or self._now_s() - self._last_look_s >= self.settings.rescan_s:
+        if self._time_to_look():
             await self._look()
-        await self._settle_intents()
+        assert self.docking is not None
+        await self._mending.settle_intents(self.docking)
         if self.settings.paused(self.camera.bay):
             return False
-        await self._retry_problems()
-        assert self.docking is not None
+        await self._mending.retry_unreadable(self._now_s())
         docking_id = self.docking.id
         journal = self.parts.journal
         held_back = 64 + len(self._not_before_s)
+        if await self._mending.take_again(docking_id, self._due, self._reread):
+            return True
         waiting = await journal.run(lambda tx: queries.to_copy(tx, docking_id, held_back))
         self._no_room = {row.id: self._no_room[row.id] for row in waiting if row.id in self._no_room}
-        copied = False
-        for row in waiting:
-            if self._look_due or self._now_s() - self._last_look_s >= self.settings.rescan_s:
-                break
-            if self._due(row):
-                await self._copy(row)
-                copied = True
-        if copied:
+        if await self._copy_all(waiting):
             return True
         for row in await journal.run(lambda tx: queries.to_reread(tx, docking_id, held_back)):
             if self._due(row):
@@ -248,13 +237,27 @@ class Session:
                 return True
         return False
 
+    def _time_to_look(self) -> bool:
+        return self._look_due or self._now_s() - self._last_look_s >= self.settings.rescan_s
+
+    async def _copy_all(self, waiting: Sequence[RecordingRow]) -> bool:
+        """Copy what is due, until it is time to look again; False if nothing was."""
+        copied = False
+        for row in waiting:
+            if self._time_to_look():
+                break
+            if self._due(row):
+                await self._copy(row)
+                copied = True
+        return copied
+
     def _due(self, row: RecordingRow) -> bool:
         return self._not_before_s.get(row.id, 0.0) <= self._now_s()
 
     async def _wait(self) -> None:
         """Until something changes, a file settles, a pause is over, or it is time to look again."""
         self.phase = "idle"
-        times = [self._last_look_s + self.settings.rescan_s, *self._problems.values()]
+        times = [self._last_look_s + self.settings.rescan_s, *self._mending.unreadable.values()]
         times += [time_s for time_s in self._not_before_s.values() if time_s > self._now_s()]
         if self.moving:
             times.append(self._last_look_s + max(0.1, self.settings.settle_s / 2))
@@ -386,12 +389,7 @@ class Session:
             )
             what = f"{self.name}: {name}: {error.message}"
             self.alerts.put("recording_unreadable", row.uid, what, about=self.subject)
-            self._problems[row.id] = self._now_s() + PROBLEM_PAUSE_S
-
-    async def _retry_problems(self) -> None:
-        for recording_id in [key for key, at_s in self._problems.items() if at_s <= self._now_s()]:
-            del self._problems[recording_id]
-            await self.parts.journal.run(partial(recordings.problem_over, recording_id=recording_id))
+            self._mending.unreadable[row.id] = self._now_s() + PROBLEM_PAUSE_S
 
     def release(self) -> None:
         """Let go of the camera, once its thread has ended."""

@@ -23,6 +23,7 @@ class Settings:
     agency: str = "calgary"
     name: str = "dock-07"
     mqtt: tuple[tuple[str, str], ...] = ()
+    audit: tuple[tuple[str, str | int], ...] = ()
 
     def store_table(self, store: Path) -> dict[str, Any]:
         """What stands in `[store]`."""
@@ -50,6 +51,8 @@ class Settings:
         }
         if self.mqtt:
             tables["mqtt"] = dict(self.mqtt)
+        if self.audit:
+            tables["audit"] = dict(self.audit)
         lines = []
         for table, keys in tables.items():
             lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from contract.tools import content
 from contract.world import DOCK, World
 
-from dockd.audit import AuditReport, audit, record_audit
-from dockd.journal import queries
+from dockd.audit import AuditReport, Finding, audit, record_audit
+from dockd.audit.reading import begin
+from dockd.audit.report import AuditProgress
+from dockd.direct_io import Buffer
+from dockd.errors import IllegalMoveError, StoppedError
+from dockd.journal import queries, recordings
 from dockd.journal.database import open_for_reading
+from dockd.journal.rows import RecordingRow
 from dockd.journal.transaction import Transaction
 from dockd.runtime.workers import Control
+from dockd.stages.offload import reread_recording
+from dockd.stages.verify import confirm_again
 
 NAMES = [b"a.mp4", b"b.mp4", b"c.mp4"]
 
@@ -103,7 +112,7 @@ def test_another_audit_taken_up_meanwhile_is_not_counted_twice(world: World) -> 
     spoil(world, b"b.mp4")
     first = audited(world)
     with reading(world) as tx:
-        second = audit(tx, world.store, Control(), on_recording=lambda row: world.row(row.id) and take_up(world, first))
+        second = audit(tx, world.store, Control(), on_recording=lambda row, come: take_up(world, first))
     assert (second.missing, second.unaccounted) == (2, 2)
     take_up(world, second)
     assert unaccounted(world) == 2
@@ -139,3 +148,100 @@ def test_faults_are_found_by_an_index(world: World) -> None:
     finally:
         connection.close()
     assert "recording_unaccounted" in plan
+
+
+def test_an_audit_goes_on_where_another_came_to(world: World) -> None:
+    spoil(world, b"a.mp4")
+    kept: list[AuditProgress] = []
+    read: list[bytes] = []
+
+    def stop_behind_the_second(row: RecordingRow, _: Finding | None, come: AuditProgress) -> None:
+        read.append(row.path)
+        kept.append(AuditProgress.of(json.loads(json.dumps(come.payload()))))
+        if len(read) == 2:
+            raise StoppedError("the daemon is stopping")
+
+    with reading(world) as tx, pytest.raises(StoppedError):
+        audit(tx, world.store, Control(), on_judged=stop_behind_the_second)
+    with reading(world) as tx:
+        report = audit(tx, world.store, Control(), resume=kept[-1], on_judged=lambda row, *_: read.append(row.path))
+    assert sorted(read) == NAMES
+    assert (report.checked, report.missing, report.unaccounted) == (3, 1, 1)
+
+
+def test_a_sample_that_is_gone_on_with_is_the_same_sample(world: World) -> None:
+    with reading(world) as tx:
+        come = begin(tx, 2)
+        assert come.ids is not None
+        assert (come.total, len(come.ids)) == (2, 2)
+        come.last_id, come.checked = come.ids[0], 1
+        report = audit(tx, world.store, Control(), resume=come)
+    assert (report.checked, report.sample) == (2, 2)
+
+
+SOUND = {"chain": "x", "sample": None, "ids": None, "upper_id": 9, "total": 1, "findings": []}
+
+
+@pytest.mark.parametrize("spoilt", [{}, {"chain": 1}, SOUND | {"upper_id": "9"}, SOUND | {"findings": [1]}, []])
+def test_what_is_no_progress_is_refused(spoilt: Any) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        AuditProgress.of(spoilt)
+
+
+def test_a_finding_does_not_stand_against_a_later_read_back(world: World) -> None:
+    path = spoil(world, b"a.mp4")
+    report = audited(world)
+    path.with_name("away").rename(path)
+    (row,) = [row for row in world.rows() if row.path == b"a.mp4"]
+    assert confirm_again(world.storing, row.id, Buffer(), Control())
+    take_up(world, report)
+    assert unaccounted(world) == 0
+    assert world.row(row.id).store_fault is None
+
+
+def lost(world: World, name: bytes) -> RecordingRow:
+    """One recording that the store does not hold any more, which the journal knows; it is on its camera."""
+    spoil(world, name)
+    take_up(world, audited(world))
+    (row,) = [row for row in world.rows() if row.path == name]
+    assert row.store_fault == "missing"
+    return row
+
+
+def test_what_the_store_lost_is_taken_in_anew_from_a_camera_that_was_read_again(world: World) -> None:
+    row = lost(world, b"a.mp4")
+    docking = world.docking_id
+
+    def take_again() -> None:
+        world.journal.run_in_thread(lambda tx: recordings.take_again(tx, row.id, docking))
+
+    with pytest.raises(IllegalMoveError):
+        take_again()
+    with world.attached() as camera:
+        assert reread_recording(world.offload, camera, row, docking, Buffer(), Control())
+        take_again()
+        now = world.row(row.id)
+        assert (now.state, now.blake3, now.store_key, now.store_fault) == ("found", None, None, None)
+        assert (now.confirmed_utc, now.readback_boottime_s) == (None, None)
+        assert unaccounted(world) == 0
+        world.copy(camera, row.id)
+    again = world.store_it(row.id)
+    assert (again.state, again.store_key, again.blake3) == ("confirmed", row.store_key, row.blake3)
+    assert audited(world).good
+    assert "recording_returned" in world.events()
+
+
+@pytest.mark.parametrize("why", ["altered", "away", "sound"])
+def test_nothing_else_is_taken_in_anew(world: World, why: str) -> None:
+    row = lost(world, b"a.mp4") if why != "sound" else world.rows()[0]
+    docking = world.docking_id
+    with world.attached() as camera:
+        assert reread_recording(world.offload, camera, world.row(row.id), docking, Buffer(), Control())
+    if why == "altered":
+        world.journal.run_in_thread(lambda tx: recordings.store_fault(tx, row.id, "altered", "x"))
+    if why == "away":
+        world.leave()
+    before = world.row(row.id)
+    with pytest.raises(IllegalMoveError):
+        world.journal.run_in_thread(lambda tx: recordings.take_again(tx, row.id, docking))
+    assert world.row(row.id) == before

@@ -1,0 +1,119 @@
+"""What an audit found, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+
+@dataclass(slots=True)
+class Finding:
+    """One recording whose copy in the store is not what the journal says.
+
+    `proven`: the last read-back that found it good, as the journal knew it; a later one outweighs this finding.
+    """
+
+    recording: str
+    key: str
+    fault: str
+    detail: str
+    proven: str = ""
+
+
+@dataclass(slots=True)
+class AuditReport:
+    """What an audit found."""
+
+    counts: dict[str, int]
+    checked: int = 0
+    sample: int | None = None
+    findings: list[Finding] = field(default_factory=list)
+    chains: list[dict[str, Any]] = field(default_factory=list)
+    good_again: list[str] = field(default_factory=list)
+    """Recordings that a former audit found at fault, and this one does not."""
+
+    @property
+    def missing(self) -> int:
+        """Confirmed recordings that the store does not hold."""
+        return sum(finding.fault == "missing" for finding in self.findings)
+
+    @property
+    def altered(self) -> int:
+        """Confirmed recordings that the store holds with other bytes."""
+        return sum(finding.fault == "altered" for finding in self.findings)
+
+    @property
+    def chain_ok(self) -> bool:
+        """Whether every chain of this journal is whole."""
+        return all(chain["ok"] for chain in self.chains)
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is wrong."""
+        return not (self.unaccounted or self.missing or self.altered) and self.chain_ok
+
+    @property
+    def unaccounted(self) -> int:
+        """Recordings that are not where they should be, what was just found included."""
+        return self.counts["unaccounted"]
+
+    def hand_over(self) -> dict[str, Any]:
+        """What the daemon has to record."""
+        return {
+            **{name: getattr(self, name) for name in ("checked", "sample", "unaccounted", "missing", "altered")},
+            "chain_ok": self.chain_ok,
+            "chain": self.chains[-1]["chain"] if self.chains else None,
+            "findings": [[found.recording, found.fault, found.detail, found.proven] for found in self.findings],
+            "good_again": self.good_again,
+        }
+
+    def payload(self) -> dict[str, Any]:
+        """The report for JSON."""
+        return {
+            "ok": self.good,
+            "checked": self.checked,
+            "sample": self.sample,
+            "unaccounted": self.unaccounted,
+            "missing": self.missing,
+            "altered": self.altered,
+            "sole_copy": self.counts["sole_copy"],
+            "awaiting_return": self.counts["awaiting_return"],
+            "chain": self.chains[-1] if self.chains else None,
+            "chains": self.chains,
+            "findings": [
+                {"recording": found.recording, "key": found.key, "fault": found.fault, "detail": found.detail}
+                for found in self.findings
+            ],
+        }
+
+
+@dataclass(slots=True)
+class AuditProgress:
+    """How far an audit has come, so that another run of the daemon can go on with it.
+
+    `ids`: the rows of a sample in order, None for all; `upper_id`: the last row that there was when it began.
+    """
+
+    chain: str
+    sample: int | None
+    ids: list[int] | None
+    upper_id: int
+    total: int
+    last_id: int = 0
+    checked: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    good_again: list[str] = field(default_factory=list)
+
+    def payload(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """From JSON; raises KeyError, TypeError or ValueError for what is none."""
+        made = cls(**{**stored, "findings": [Finding(**found) for found in stored["findings"]]})
+        numbers: tuple[object, ...] = (made.upper_id, made.total, made.last_id, made.checked, *(made.ids or ()))
+        if not all(isinstance(number, int) for number in numbers):
+            raise ValueError("that is no audit's progress")
+        return made
