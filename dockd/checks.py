@@ -19,6 +19,7 @@ from dockd.paths import StatePaths, check_disjoint, is_running
 from dockd.report.mqtt import probe
 from dockd.runtime.clock import SystemClock
 from dockd.stores.base import EvidenceStore
+from dockd.stores.probe import ProbeResult
 from dockd.usb.probe import probe_usb
 from dockd.wipe.holds import read_holds
 
@@ -136,6 +137,7 @@ def _store(config: Config, store: EvidenceStore, paths: StatePaths) -> Iterator[
     yield _probe("holds", lambda: _holds(config, store))
     free = "" if status.free_bytes is None else f", {status.free_bytes / 2**30:.1f} GiB free"
     yield Check("store", "ok", f"{status.place} on {status.kind}, id {store_id}{free}")
+    yield _probed(ProbeResult.kept(paths.store_probe), store_id)
     weak = [name for name in status.weaknesses if name not in accepted_weaknesses(config)]
     if weak:
         yield Check(
@@ -143,6 +145,15 @@ def _store(config: Config, store: EvidenceStore, paths: StatePaths) -> Iterator[
             "warning",
             f"{', '.join(weak)}: footage is taken in, but nothing is wiped (see store.accept)",
         )
+
+
+def _probed(kept: ProbeResult | None, store_id: str) -> Check:
+    if kept is None or kept.store_id != store_id:
+        return Check("store probe", "ok", "never asked what it enforces; ask it with: dockd store probe")
+    if kept.good:
+        return Check("store probe", "ok", f"asked at {kept.at}; see: dockd store probe")
+    wrong = ", ".join(finding.name for finding in kept.findings if finding.wrong)
+    return Check("store probe", "warning", f"found wrong at {kept.at}: {wrong}. See: dockd store probe")
 
 
 def _holds(config: Config, store: EvidenceStore) -> Check:

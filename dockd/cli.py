@@ -93,6 +93,12 @@ def _store_init(args: argparse.Namespace) -> int:
     return init(args.config)
 
 
+def _store_probe(args: argparse.Namespace) -> int:
+    from dockd.commands.store import probe
+
+    return probe(args.config, as_json=args.json)
+
+
 def _hold_add(args: argparse.Namespace) -> int:
     from dockd.commands.hold import add
 
@@ -216,6 +222,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     store = _group(commands, "store", "look after the evidence store")
     _command(store, "init", "make the store known (.dockd-store); harmless on a store that is", _store_init)
+
+    does = "ask the store what it really enforces, by sending it what must not work, below {agency}/probe/"
+    probe = _command(store, "probe", does, _store_probe)
+    probe.add_argument("--json", action="store_true", help=json_help)
 
     hold = _group(commands, "hold", "look after legal holds; what is held is never wiped")
     add = _command(hold, "add", "bring a legal hold into force", _hold_add)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dockd.config import Config, S3StoreSettings
 from dockd.errors import StoreUnavailableError
-from dockd.paths import credential_path
+from dockd.paths import StatePaths, credential_path
 from dockd.report.link import Message
 from dockd.report.mqtt import BrokerSettings, connect
 from dockd.report.reporter import Connect, printing
 from dockd.stores.base import EvidenceStore
 from dockd.stores.filesystem import FilesystemStore
+from dockd.stores.probe import NOTHING_KNOWN, ProbeResult, S3Knowledge
+
+if TYPE_CHECKING:
+    from dockd.stores.s3_bucket import S3Settings
 
 
 def make_store(config: Config) -> EvidenceStore:
@@ -21,29 +26,37 @@ def make_store(config: Config) -> EvidenceStore:
         return FilesystemStore(config.store.path)
     # It takes a quarter of a second and 25 MB to import, which a dock with a folder is spared.
     from dockd.stores.s3 import S3Store  # noqa: PLC0415 - as said
-    from dockd.stores.s3_bucket import S3Settings  # noqa: PLC0415 - as said
 
-    store = config.store
-    return S3Store(
-        S3Settings(
-            store.bucket,
-            store.endpoint_url,
-            store.region,
-            store.ca_file,
-            store.addressing,
-            store.part_size_bytes,
-            store.object_lock_days,
-            store.payload_signing == "signed",
-            None if store.server_side_encryption == "none" else store.server_side_encryption,
-            dock_name(config),
-            partial(_s3_keys, store),
-        )
+    return S3Store(s3_settings(config, config.store))
+
+
+def s3_settings(config: Config, store: S3StoreSettings, *, probing: bool = False) -> S3Settings:
+    """How to speak to the bucket; `probing`: with the probe's own key, if there is one."""
+    from dockd.stores.s3_bucket import S3Settings, place_of  # noqa: PLC0415 - see above
+
+    kept = ProbeResult.kept(StatePaths(config.dock.state_dir).store_probe)
+    return S3Settings(
+        store.bucket,
+        store.endpoint_url,
+        store.region,
+        store.ca_file,
+        store.addressing,
+        store.part_size_bytes,
+        store.object_lock_days,
+        store.payload_signing == "signed",
+        None if store.server_side_encryption == "none" else store.server_side_encryption,
+        dock_name(config),
+        partial(_s3_keys, store, probing=probing),
+        NOTHING_KNOWN if probing else S3Knowledge.of(kept, place_of(store.endpoint_url, store.bucket)),
     )
 
 
-def _s3_keys(store: S3StoreSettings) -> tuple[str, str]:
+def _s3_keys(store: S3StoreSettings, *, probing: bool) -> tuple[str, str]:
     """Access key and secret key; raises StoreUnavailableError where a file cannot be read."""
-    return _secret(store.access_key_credential), _secret(store.secret_key_credential)
+    access, secret = store.probe_access_key_credential, store.probe_secret_key_credential
+    if not probing or access is None or secret is None:
+        access, secret = store.access_key_credential, store.secret_key_credential
+    return _secret(access), _secret(secret)
 
 
 def _secret(name: str) -> str:

@@ -52,6 +52,11 @@ class StatePaths:
         """How far the daemon's own audit has come."""
         return self.state_dir / "audit.progress.json"
 
+    @property
+    def store_probe(self) -> Path:
+        """What `dockd store probe` last found."""
+        return self.state_dir / "store-probe.json"
+
     def audit_report(self, name: str) -> Path:
         """Where an audit leaves what it found, for the daemon to take up."""
         return self.state_dir / f"audit-{name}.json"

@@ -102,6 +102,10 @@ def _broker_keys(mqtt: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _store_keys(store: Mapping[str, Any]) -> Iterator[Problem]:
+    one, other = "probe_access_key_credential", "probe_secret_key_credential"
+    for key, needed in ((one, other), (other, one)):
+        if key in store and needed not in store:
+            yield Problem(("store", needed), "nothing", f"a value, because store.{key} is there")
     url = store.get("endpoint_url")
     if not isinstance(url, str) or not url.startswith("http://"):
         return

@@ -84,6 +84,12 @@ class S3StoreSettings(Table):
     ca_file: AbsolutePath | None = Field(default=None, description="an absolute path")
     access_key_credential: Credential = Field(description="the name of the file that holds the access key")
     secret_key_credential: Credential = Field(description="the name of the file that holds the secret key")
+    probe_access_key_credential: Credential | None = Field(
+        default=None, description="the name of the file that holds the probe's access key"
+    )
+    probe_secret_key_credential: Credential | None = Field(
+        default=None, description="the name of the file that holds the probe's secret key"
+    )
     part_size_bytes: Annotated[int, BeforeValidator(values.size(5 * MIB, 5 * GIB))] = Field(
         default=16 * MIB, alias="part_size", description='a size such as "16MiB"'
     )

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dockd.identity import plain_text
+from dockd.stores.probe import ProbeResult
 
 _COLOURS = {
     "ready": "green",
@@ -148,3 +149,30 @@ def print_checks(checks: Sequence[tuple[str, str, str]]) -> None:
     for name, verdict, what in checks:
         colour = _COLOURS[verdict]
         console.print(f"[{colour}]{verdict:<8}[/{colour}] {name:<{width}}  {escape(what)}")
+
+
+def print_probe(result: ProbeResult) -> None:
+    """Print what a store was asked, whether it enforces that, and what dockd therefore does."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0))
+    for name, ratio in (("asked", 5), ("enforced", 3), ("so dockd will …", 6)):
+        table.add_column(name, ratio=ratio, overflow="fold")
+    colours: dict[str, str] = {"enforced": "green", "not enforced": "yellow", "not supported": "yellow"}
+    for finding in result.findings:
+        colour = "bold red" if finding.wrong else colours.get(finding.verdict, "")
+        word = {"enforced": "yes", "not enforced": "no", "not supported": "not supported"}.get(finding.verdict, "?")
+        table.add_row(
+            Text.assemble((plain_text(finding.name), "bold"), f"\n{plain_text(finding.asked)}"),
+            Text.assemble((word, colour), f"\n{plain_text(finding.answer)}"),
+            Text(plain_text(finding.so)),
+        )
+    console.print(Text(f"{plain_text(result.place)}, store {result.store_id}, {result.at}\n", style="bold"))
+    console.print(table)
+    if result.left:
+        console.print(
+            f"\n{len(result.left)} small objects stay below {plain_text(result.left[0].rpartition('/')[0])}/."
+        )
+    if not result.good:
+        console.print("\nWhat is red must be put right before evidence is kept there.", style="bold red")

@@ -86,6 +86,8 @@ class S3Store:
     def pin(self, store_id: str) -> None:
         """From now on accept the store of this id alone."""
         self._pinned = store_id
+        if self._bucket.knowledge.store_id not in (None, store_id):
+            self._bucket.forget_probe()
         self._doubt()
 
     def check(self) -> None:

@@ -17,6 +17,7 @@ from botocore.credentials import Credentials
 
 from dockd.digests import Digests
 from dockd.errors import StoreConflictError, StoreUnavailableError
+from dockd.stores.probe import NOTHING_KNOWN, S3Knowledge
 from dockd.stores.s3_errors import (
     ABSENT_CODES,
     AUTH_CODES,
@@ -52,6 +53,7 @@ class S3Settings:
     encryption: str | None
     dock: str
     secrets: Callable[[], tuple[str, str]]
+    knowledge: S3Knowledge = NOTHING_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ class _Made:
     sender: Sender
 
 
+def place_of(endpoint_url: str | None, bucket: str) -> str:
+    """Where a bucket is, for people."""
+    return f"{endpoint_url or 'Amazon S3'}/{bucket}"
+
+
 class Bucket:
     """The bucket. What it takes to speak to it is made at the first call, and anew after the keys were refused."""
 
@@ -71,7 +78,11 @@ class Bucket:
         self.on_refusal: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._made: _Made | None = None
-        self._heeds: dict[str, bool] = {"put": True, "complete": True}
+        self.knowledge = settings.knowledge
+        self._heeds: dict[str, bool] = {
+            "put": self.knowledge.put_if_none_match,
+            "complete": self.knowledge.complete_if_none_match,
+        }
 
     # --- the way in ----------------------------------------------------------------------------------
 
@@ -130,9 +141,19 @@ class Bucket:
         return self._now().sender
 
     @property
+    def client(self) -> Any:
+        """boto3's client, for what only a probe asks; its errors are not translated."""
+        return self._now().client
+
+    def forget_probe(self) -> None:
+        """What a probe found was found of another store."""
+        self.knowledge = NOTHING_KNOWN
+        self._heeds = {"put": True, "complete": True}
+
+    @property
     def place(self) -> str:
         """Where the bucket is, for people."""
-        return f"{self.settings.endpoint_url or 'Amazon S3'}/{self.settings.bucket}"
+        return place_of(self.settings.endpoint_url, self.settings.bucket)
 
     @contextmanager
     def _call(self, what: str) -> Iterator[Any]:
@@ -295,22 +316,22 @@ class Bucket:
 
     def complete(self, key: str, remote: str, parts: dict[int, Sent]) -> bool:
         """Make an object of the parts; False if one is there already, where the store can tell."""
-        order = [{"PartNumber": number, "ETag": f'"{parts[number].etag}"'} for number in sorted(parts)]
-
-        def complete(conditional: bool) -> None:
-            more: dict[str, Any] = {"IfNoneMatch": "*"} if conditional else {}
-            with self._call(f"completing {key}") as client:
-                client.complete_multipart_upload(
-                    **self.at(key), UploadId=remote, MultipartUpload={"Parts": order}, **more
-                )
-
         try:
-            self.unless_there("complete", complete)
+            self.unless_there(
+                "complete", lambda conditional: self.try_to_complete(key, remote, parts, conditional=conditional)
+            )
         except S3RefusedError as error:
             if error.code not in EXISTS_CODES:
                 raise
             return False
         return True
+
+    def try_to_complete(self, key: str, remote: str, parts: dict[int, Sent], *, conditional: bool) -> None:
+        """Make an object of the parts, with `If-None-Match: *` or without."""
+        order = [{"PartNumber": number, "ETag": f'"{parts[number].etag}"'} for number in sorted(parts)]
+        more: dict[str, Any] = {"IfNoneMatch": "*"} if conditional else {}
+        with self._call(f"completing {key}") as client:
+            client.complete_multipart_upload(**self.at(key), UploadId=remote, MultipartUpload={"Parts": order}, **more)
 
     def abort(self, key: str, remote: str) -> None:
         """End an upload and its parts; one that is not known any more is no error."""

@@ -68,6 +68,10 @@ class Multipart:
         if not self.upload.id.startswith(REMOTE):
             return None
         remote = self.upload.id.removeprefix(REMOTE)
+        if not self.bucket.knowledge.list_parts:
+            # What the store holds of it cannot be told.
+            self.bucket.abort(self.key, remote)
+            return None
         held = self.bucket.parts(self.key, remote)
         if held is None:
             return None
@@ -103,7 +107,7 @@ class Multipart:
         return remote
 
     def _complete(self, remote: str, held: dict[int, Sent]) -> Saved:
-        listed = self.bucket.parts(self.key, remote)
+        listed = self.bucket.parts(self.key, remote) if self.bucket.knowledge.list_parts else held
         if listed is None:
             raise S3RefusedError("NoSuchUpload", f"completing {self.key}")
         if listed != held or sum(sent.size_bytes for sent in listed.values()) != self.digests.size_bytes:
