@@ -127,6 +127,11 @@ def to_store(tx: Transaction, limit: int = 16) -> list[RecordingRow]:
     )
 
 
+def upload_trash(tx: Transaction) -> list[tuple[str, str]]:
+    """Key and id of uploads that were begun and are never gone on with; a few at a time."""
+    return [(str(key), str(name)) for key, name in tx.all("SELECT store_key, upload_id FROM upload_trash LIMIT 16")]
+
+
 def to_publish(tx: Transaction) -> list[DockingRow]:
     """Dockings that may have something to say in a manifest: open ones, and ended ones without one."""
     rows = tx.all(f"SELECT {DOCKING_COLUMNS} FROM docking WHERE state <> 'closed' ORDER BY id")  # noqa: S608

@@ -138,10 +138,17 @@ def copy_again(tx: Transaction, recording_id: int, why: str) -> None:
         event = _event(RecordingReturned, tx, row, state=RecordingState.SPOOLED, why=why)
         tx.move(row, RecordingState.SPOOLED, [event])
         row = tx.recording(recording_id)
+    _trash_upload(tx, row)
     event = _event(RecordingReturned, tx, row, state=RecordingState.FOUND, why=why)
     tx.move(
         row, RecordingState.FOUND, [event], only_from=RecordingState.SPOOLED, **columns, store_key=None, upload_id=None
     )
+
+
+def _trash_upload(tx: Transaction, row: RecordingRow) -> None:
+    """An upload of it that was begun is never gone on with; whoever calls this takes its id from the row."""
+    if row.upload_id is not None and row.store_key is not None:
+        tx.run("INSERT OR IGNORE INTO upload_trash VALUES (?, ?)", row.store_key, row.upload_id)
 
 
 def _trash(tx: Transaction, row: RecordingRow) -> None:
@@ -168,11 +175,13 @@ def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) ->
     tx.append(IntegrityFailure(what="device-differs", detail=detail, recording=row.uid))
     if row.state in WHOLE_HERE and not row.read_whole:
         event = _event(RecordingVanished, tx, row, why=detail, copied_bytes=row.size_bytes, size=row.size_bytes)
+        _trash_upload(tx, row)
         tx.move(
             row,
             RecordingState.VANISHED,
             [event],
             on_device=False,
+            upload_id=None,
             problem="device_differs",
             problem_detail=detail,
         )
@@ -205,6 +214,7 @@ def spool_lost(tx: Transaction, recording_id: int, why: str) -> None:
     row = tx.recording(recording_id)
     event = _event(RecordingVanished, tx, row, why=why, copied_bytes=0, size=row.size_bytes)
     tx.append(IntegrityFailure(what="spool-lost", detail=why, recording=row.uid))
+    _trash_upload(tx, row)
     tx.move(row, RecordingState.VANISHED, [event], upload_id=None, problem="spool_lost", problem_detail=why)
 
 

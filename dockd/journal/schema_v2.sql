@@ -4,3 +4,10 @@ CREATE TABLE part_digests (
     part_size_bytes INTEGER NOT NULL CHECK (part_size_bytes > 0),
     sha256s         BLOB NOT NULL CHECK (length(sha256s) % 32 = 0)
 );
+
+-- Uploads that were begun and are never gone on with: forgotten by their recording first, taken out of the store afterwards.
+CREATE TABLE upload_trash (
+    store_key TEXT NOT NULL,
+    upload_id TEXT NOT NULL,
+    PRIMARY KEY (store_key, upload_id)
+) WITHOUT ROWID;

@@ -33,6 +33,7 @@ from dockd.identity import display_name
 from dockd.journal import queries
 from dockd.lifecycle import RecordingState
 from dockd.runtime.workers import Control, Worker
+from dockd.stages.trash import abandon_uploads
 from dockd.stages.upload import StoreParts, spool_copy_lost, upload_recording
 from dockd.stages.verify import confirm_again, confirm_recording
 
@@ -67,6 +68,7 @@ class StoreLane:
     _behind: set[int] = field(default_factory=set)
     """What the store was in trouble with: one object that cannot be read must not keep all others waiting."""
     _pause_s: float = 0.0
+    _tidy_again_s: float = 0.0
     trouble: str | None = None
 
     def poke(self) -> None:
@@ -105,6 +107,7 @@ class StoreLane:
             seen = self._pokes
             work = await self._next()
             if work is None:
+                await self._tidy(worker)
                 await self._sleep(seen)
                 continue
             recording_id, content, again = work
@@ -115,6 +118,25 @@ class StoreLane:
             finally:
                 self._in_hand.pop(recording_id, None)
                 self._serving.pop(recording_id, None)
+
+    async def _tidy(self, worker: Worker) -> None:
+        """Nothing else is to be done: take away what was begun in the store and is of no use any more."""
+        now_s = asyncio.get_running_loop().time()
+        if worker is not self.workers[0] or now_s < self._tidy_again_s:
+            return
+        try:
+            await worker.run(lambda: abandon_uploads(self.parts.journal, self.parts.store))
+        except StoppedError:
+            return
+        except STORE_TROUBLE as error:
+            # It costs room in the store and nothing else; whoever has a recording to send tells of the trouble.
+            self._tidy_again_s = now_s + LONGEST_PAUSE_S
+            log.info("begun_uploads_stay", why=error.message)
+        except JournalDamagedError:
+            raise
+        except (DockdError, OSError, ValueError, AssertionError, RuntimeError) as error:
+            self._tidy_again_s = now_s + LONGEST_PAUSE_S
+            await self._failed_otherwise(error)
 
     async def _sleep(self, seen: int) -> None:
         """Until there was a poke since `seen`: one that came while this lane was looking counts too."""

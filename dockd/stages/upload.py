@@ -75,11 +75,7 @@ def spool_copy_lost(parts: StoreParts, recording_id: int, error: SpoolCorruptErr
 
     False if it is not: then nobody has it whole, which is said, and this copy, bad as it is, is kept.
     """
-
     row = parts.journal.run_in_thread(lambda tx: tx.recording(recording_id))
-    if row.upload_id is not None and row.store_key is not None:
-        # What this upload left behind is ours to take away, and nobody will know its id afterwards.
-        parts.store.abandon(row.store_key, row.upload_id)
 
     def decide(tx: Transaction) -> bool:
         row = tx.recording(recording_id)

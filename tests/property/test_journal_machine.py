@@ -140,7 +140,7 @@ class JournalMachine(RuleBasedStateMachine):
             assert self.dump() == before
 
     def dump(self) -> list[Any]:
-        tables = ("recording", "record", "docking", "counter", "ledger", "seen", "spool_trash")
+        tables = ("recording", "record", "docking", "counter", "ledger", "seen", "upload_trash", "spool_trash")
         return [self.desk.ask(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables[:-1]]
 
     @rule(number=pick, steps=st.integers(1, 5))

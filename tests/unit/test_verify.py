@@ -11,12 +11,12 @@ from contract.tools import MIB, At, content, digests_of, plant, stopping
 from contract.world import PATH, World
 
 from dockd.direct_io import Buffer
-from dockd.errors import SpoolCorruptError, StoppedError, StoreConflictError, StoreUnavailableError
+from dockd.errors import SpoolCorruptError, StoppedError, StoreConflictError, StoreUnavailableError, StoreUnknownError
 from dockd.journal import recordings
 from dockd.journal.startup import start
 from dockd.lifecycle import RecordingState
 from dockd.runtime.workers import Control
-from dockd.stages.trash import empty_trash
+from dockd.stages.trash import abandon_uploads, empty_trash
 from dockd.stages.upload import spool_copy_lost, upload_recording
 from dockd.stages.verify import confirm_again, confirm_recording
 
@@ -261,6 +261,11 @@ def test_removing_what_is_gone_already_is_no_matter(world: World) -> None:
     assert world.restarted().trash == ()
 
 
+def begun(world: World) -> list[Path]:
+    """What uploads that were begun have left in the store."""
+    return list(world.store.root.rglob(".*.partial"))
+
+
 def spoil_spool(world: World, recording: int) -> SpoolCorruptError:
     """Let an upload find out that the spool gives back other bytes."""
     with open(world.spool_file(recording), "r+b") as file:
@@ -278,7 +283,10 @@ def test_a_bad_spool_file_is_copied_anew_while_the_camera_is_there(world: World,
     row = world.row(recording)
     assert (row.state, row.spool_name, row.blake3, row.store_key) == (RecordingState.FOUND, None, None, None)
     assert world.spooled() == {}
-    assert list(world.store.root.rglob(".*.partial")) == []
+    assert begun(world)
+    assert abandon_uploads(world.journal, world.store) == 1
+    assert begun(world) == []
+    assert abandon_uploads(world.journal, world.store) == 0
     with world.attached() as camera:
         world.copy(camera, recording)
     assert world.store_it(recording).state is CONFIRMED
@@ -296,6 +304,27 @@ def test_a_bad_spool_file_that_is_the_only_copy_is_kept_and_said_to_be_bad(world
     assert digests_of(spooled.read_bytes()) != digests_of(DATA)
     assert world.restarted().trash == ()
     assert world.events().count("integrity_failure") == 1
+    assert abandon_uploads(world.journal, world.store) == 1
+    assert begun(world) == []
+
+
+def test_what_was_begun_of_a_recording_that_is_another_by_now_is_taken_out_of_the_store(
+    world: World, recording: int
+) -> None:
+    world.journal.run_in_thread(lambda tx: tx.update(tx.recording(recording), read_whole=False))
+    with pytest.raises(StoppedError):
+        upload(world, recording, stopping(2 * MIB, phase="uploading"))
+    world.journal.run_in_thread(lambda tx: recordings.reread_differs(tx, recording, "uid-2", "other bytes"))
+    assert (world.row(recording).state, world.row(recording).upload_id) == (RecordingState.VANISHED, None)
+    sentinel, away = world.store.root / ".dockd-store", world.root / "away"
+    sentinel.rename(away)
+    with pytest.raises(StoreUnknownError):
+        abandon_uploads(world.journal, world.store)
+    assert len(begun(world)) == 1
+    away.rename(sentinel)
+    assert abandon_uploads(world.journal, world.store) == 1
+    assert begun(world) == []
+    assert world.stored() == {}
 
 
 def test_starting_anew_asks_again_what_a_person_may_have_mended(world: World, recording: int) -> None:
