@@ -13,10 +13,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo deb setup test-fast test test-long test-systemd test-usb test-s3 lint check format bench lock clean
+.PHONY: help demo deb setup test-fast test test-long test-systemd test-usb test-s3 bench-s3 lint check format bench lock clean
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: setup $(VENV)/.demo-packages ## shows a whole dock at work: three cameras, one pulled, the daemon killed
 	@$(BIN)/dockd demo $(ARGS)
@@ -71,16 +71,17 @@ $(VENV)/.usb-packages: scripts/system-packages | $(VENV)/.dependencies
 		mkfs.vfat:dosfstools mkfs.exfat:exfatprogs mke2fs:e2fsprogs mcopy:mtools sfdisk:fdisk busybox:busybox-static; \
 		then touch $@; else test -z "$$DOCKD_CI"; fi
 
-test-usb: deb $(VENV)/.usb-packages ## real cameras on real USB: the package in a virtual machine, as root; 15 to 30 minutes
+# One of its tests goes on into a bucket.
+test-usb: deb $(VENV)/.usb-packages $(VENV)/.s3-packages ## real cameras on real USB: the package in a virtual machine, as root; 15 to 30 minutes
 	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m usb --durations=5 tests/e2e/usb $(ARGS)
 
 # A Ceph with its S3 gateway, on loopback, for as long as the tests last. Without it they are skipped, loudly.
 $(VENV)/.s3-packages: scripts/system-packages | $(VENV)/.dependencies
-	@if scripts/system-packages $(PYTHON) ceph-mon ceph-osd radosgw ceph:ceph-common strace; then touch $@; \
+	@if scripts/system-packages $(PYTHON) ceph-mon ceph-osd radosgw ceph:ceph-common strace openssl; then touch $@; \
 		else test -z "$$DOCKD_CI"; fi
 
 test-s3: setup $(VENV)/.s3-packages $(VENV)/.test-packages ## the store in a real Ceph on loopback; about 10 minutes
-	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m s3 --durations=5 tests $(ARGS)
+	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m "s3 and not usb" --durations=5 tests $(ARGS)
 
 lint: setup ## style, types, layers, sizes
 	@$(BIN)/ruff check .
@@ -98,6 +99,10 @@ format: setup ## puts the sources in order
 bench: setup ## copies measured against other tools
 	@scripts/system-packages $(PYTHON) rclone
 	@$(BIN)/python tests/bench/run.py $(ARGS)
+
+bench-s3: setup $(VENV)/.s3-packages ## uploads measured against boto3 and rclone, into a real Ceph on loopback
+	@scripts/system-packages $(PYTHON) rclone
+	@$(BIN)/python tests/bench/s3_run.py $(ARGS)
 
 lock: ## both lock files anew, from the ranges in pyproject.toml
 	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --quiet install "uv<1"; }

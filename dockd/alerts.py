@@ -183,6 +183,9 @@ class Alert:
     about: str
     """Whose attention it is a matter of: `dock`, or a camera's subject; many recordings' alerts are one there."""
 
+    hint: str
+    """What to do: the failure's own word for it, or the code's."""
+
     def payload(self) -> dict[str, Any]:
         """The alert for JSON."""
         kind = ALERTS[self.code]
@@ -193,7 +196,7 @@ class Alert:
             "severity": kind.severity,
             "since": self.since,
             "what": self.what,
-            "hint": kind.hint,
+            "hint": self.hint,
         }
 
 
@@ -206,10 +209,13 @@ class AlertBoard:
         self._lock = threading.Lock()
         self.on_change: Callable[[Alert, bool], None] | None = None
 
-    def put(self, code: str, subject: str, what: str | None, *, about: str | None = None) -> None:
+    def put(
+        self, code: str, subject: str, what: str | None, *, about: str | None = None, hint: str | None = None
+    ) -> None:
         """Raise the alert with its text `what`, or take it down if that is None or empty.
 
-        `about` names whom the subject belongs to, if it is neither the dock nor a camera itself.
+        `about` names whom the subject belongs to, if it is neither the dock nor a camera itself. `hint` is what to do
+        where the failure knows better than its code; it is told over MQTT too, and names no files of recordings.
         """
         assert code in ALERTS, code
         changed: tuple[Alert, bool] | None = None
@@ -217,7 +223,7 @@ class AlertBoard:
             standing = self._standing.get((code, subject))
             if what:
                 since = standing.since if standing is not None else rfc3339(self._now())
-                alert = Alert(code, subject, since, what, about or subject)
+                alert = Alert(code, subject, since, what, about or subject, hint or ALERTS[code].hint)
                 self._standing[code, subject] = alert
                 if standing is None:
                     changed = (alert, True)

@@ -18,7 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-NEEDED = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "rados", "ceph-authtool", "monmaptool")
+from authority import Authority
+
+NEEDED = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "rados", "ceph-authtool", "monmaptool", "openssl")
 GIB = 1 << 30
 START_S = 240.0
 ACCESS_KEY, SECRET_KEY = "DOCKDTESTACCESS", "dockd-test-secret-key"
@@ -45,6 +47,9 @@ class Ceph:
         self.conf = folder / "ceph.conf"
         self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
+        self.tls_port = free_port()
+        self.tls_endpoint = f"https://127.0.0.1:{self.tls_port}"
+        self.ca_file = folder / "tls" / "gateway-ca.pem"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -58,6 +63,8 @@ class Ceph:
     def _write_conf(self) -> str:
         fsid, v2, v1 = str(uuid.uuid4()), free_port(), free_port()
         here = self.folder
+        certificate, key = Authority(here / "tls", "gateway-ca").issue("127.0.0.1", "gateway")
+        tls = f"ssl_endpoint=127.0.0.1:{self.tls_port} ssl_certificate={certificate} ssl_private_key={key}"
         self.conf.write_text(f"""[global]
 fsid = {fsid}
 mon host = [v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]
@@ -92,7 +99,7 @@ mgr data = {here}/mgr
 rgw data = {here}/rgw
 crash dir = {here}/crash
 [client.rgw]
-rgw frontends = beast endpoint=127.0.0.1:{self.port}
+rgw frontends = beast endpoint=127.0.0.1:{self.port} {tls}
 rgw gc obj min wait = 5
 rgw gc processor period = 5
 rgw thread pool size = 64
@@ -173,7 +180,7 @@ rgw lc debug interval = -1
         return log.read_text(errors="replace")[-3000:] if log.exists() else ""
 
     def _do(self, program: str, *argv: object) -> str:
-        config = [] if program in ("ceph-authtool", "monmaptool") else ["-c", str(self.conf)]
+        config = [] if program in ("ceph-authtool", "monmaptool", "openssl") else ["-c", str(self.conf)]
         done = subprocess.run(
             [program, *config, *map(str, argv)], capture_output=True, text=True, timeout=START_S, check=False
         )

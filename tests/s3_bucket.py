@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import boto3
 import ceph as ceph_service
 from botocore.config import Config
 from ceph import Ceph
+
+from dockd.durable import STORE_SENTINEL
 
 ROOT = Path(__file__).resolve().parents[1]
 POLICY = ROOT / "docs" / "s3-bucket-policy.json"
@@ -42,6 +45,8 @@ class Bucket:
             self.owner.put_bucket_versioning(Bucket=self.name, VersioningConfiguration={"Status": "Enabled"})
         text = POLICY.read_text(encoding="utf-8").replace("EVIDENCE-BUCKET", self.name)
         policy = json.loads(text.replace("arn:aws:iam::123456789012:user/dockd", "arn:aws:iam:::user/dockd"))
+        if locked:
+            policy["Statement"][1]["Action"] += ["s3:PutObjectRetention", "s3:GetObjectRetention"]
         # Objects are their uploader's; the tests look at them all the same.
         arn = f"arn:aws:s3:::{self.name}"
         everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": [arn, f"{arn}/*"]}
@@ -60,6 +65,16 @@ class Bucket:
 
     def remove(self, key: str) -> None:
         self.owner.delete_object(Bucket=self.name, Key=key)
+
+    def copy_to(self, folder: Path) -> None:
+        """Put all that is in the bucket now into a folder, new and empty, but for what makes it a store."""
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        for key in self.names():
+            if key != STORE_SENTINEL:
+                path = folder / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self.get(key))
 
     def uploads(self) -> list[tuple[str, str]]:
         """Key and id of every multipart upload that was begun and neither completed nor aborted."""

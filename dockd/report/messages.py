@@ -148,7 +148,7 @@ def _alerts(standing: Iterable[Mapping[str, Any]], common: Mapping[str, str]) ->
             severity=kind.severity,
             since=min(alert["since"] for alert in alerts),
             what=f"{what} ({len(alerts)} of this kind)" if len(alerts) > 1 else what,
-            hint=kind.hint,
+            hint=alerts[0]["hint"],
             runbook=f"{RUNBOOK}#{code}",
         )
     return found

@@ -94,8 +94,8 @@ class StoreKeeper:
             log.error("store_not_usable", error=error.message, hint=error.hint)
         self.problem = error.message
         unknown = isinstance(error, StoreUnknownError)
-        self.alerts.put("store_not_initialised", "dock", error.message if unknown else None)
-        self.alerts.put("store_unavailable", "dock", None if unknown else error.message)
+        self.alerts.put("store_not_initialised", "dock", error.message if unknown else None, hint=error.hint)
+        self.alerts.put("store_unavailable", "dock", None if unknown else error.message, hint=error.hint)
 
     def _up(self) -> None:
         if self.problem is not None:

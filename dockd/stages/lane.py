@@ -229,7 +229,7 @@ class StoreLane:
         code = codes.get(type(error), "store_unavailable")
         for other in {"store_full", "store_not_initialised", "store_unavailable"} - {code}:
             self.alerts.put(other, "dock", None)
-        self.alerts.put(code, "dock", error.message)
+        self.alerts.put(code, "dock", error.message, hint=error.hint)
         self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._pause_s * 2))
         self._resume.clear()
         with contextlib.suppress(TimeoutError):

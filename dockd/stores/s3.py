@@ -146,7 +146,21 @@ class S3Store:
     def save(
         self, key: str, source: Path, digests: Digests, upload: Upload, buffer: Buffer, progress: Progress
     ) -> Saved:
-        """Upload a spooled file under `key`; what is under `key` already is left as it is."""
+        """Upload a spooled file under `key`; what is under `key` already is left as it is, but for a lock it lacks."""
+        saved = self._save(key, source, digests, upload, buffer, progress)
+        if self._settings.object_lock_days:
+            self._lock(key)
+        return saved
+
+    def _lock(self, key: str) -> None:
+        """Lock what was saved, if it is to be locked and is not: Ceph 16 forgets that of an upload in parts."""
+        found = self._head(key)
+        if found is not None and "ObjectLockMode" not in found:
+            self._bucket.lock(key, found.get("VersionId"))
+
+    def _save(
+        self, key: str, source: Path, digests: Digests, upload: Upload, buffer: Buffer, progress: Progress
+    ) -> Saved:
         _check_upload_id(upload.id)
         if self._head(key) is not None:
             self.abandon(key, upload.id)

@@ -36,6 +36,8 @@ _NOT_HEEDED: Final = frozenset({"NotImplemented", "501", "InvalidArgument", "Inv
 """What stores say that know no `If-None-Match` on a PUT, or on the end of a multipart upload."""
 
 _CONNECTIONS: Final = 16
+LOCK_MODE: Final = "COMPLIANCE"
+"""Nobody can shorten it, the bucket's owner included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,10 +272,20 @@ class Bucket:
         if self.settings.encryption is not None:
             found["x-amz-server-side-encryption"] = self.settings.encryption
         if self.settings.object_lock_days:
-            until = time.gmtime(time.time() + self.settings.object_lock_days * 86400)
-            found["x-amz-object-lock-mode"] = "COMPLIANCE"
-            found["x-amz-object-lock-retain-until-date"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", until)
+            found["x-amz-object-lock-mode"] = LOCK_MODE
+            found["x-amz-object-lock-retain-until-date"] = self._locked_until()
         return found
+
+    def _locked_until(self) -> str:
+        until = time.gmtime(time.time() + self.settings.object_lock_days * 86400)
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", until)
+
+    def lock(self, key: str, version: str | None) -> None:
+        """Lock an object that is there and has no lock, as long as the configuration asks for."""
+        more = {} if version is None else {"VersionId": version}
+        retention = {"Mode": LOCK_MODE, "RetainUntilDate": self._locked_until()}
+        with self._call(f"locking {key}") as client:
+            client.put_object_retention(**self.at(key), **more, Retention=retention)
 
     def _property_arguments(self) -> dict[str, str]:
         names = {

@@ -61,6 +61,7 @@ _HINTS: Final = {
         "This dock's clock and the store's differ by too much: see timedatectl on both.",
     ),
     "NoSuchBucket": "Make the bucket, or correct [store] bucket.",
+    "InvalidRequest": "Where [store] object_lock_days is not 0 the bucket has to be made with object lock.",
     **dict.fromkeys(
         ("PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
          "301", "302", "307", "308"),

@@ -15,12 +15,14 @@ Mangle = Callable[[bytes, "Stream"], bytes | None]
 
 
 class Stream:
-    """One direction of one connection; `done_bytes` are those that went before."""
+    """One direction of one connection; `done_bytes` are those that went before, `back` says something to its sender."""
 
-    def __init__(self, proxy: Proxy, *, up: bool) -> None:
+    def __init__(self, proxy: Proxy, back: Callable[[bytes], object], *, up: bool) -> None:
         self.proxy = proxy
+        self.back = back
         self.up = up
         self.done_bytes = 0
+        self.answered = False
 
 
 class Proxy:
@@ -64,7 +66,7 @@ class Proxy:
                 threading.Thread(target=self._forward, args=(one, other, up), daemon=True).start()
 
     def _forward(self, source: socket.socket, target: socket.socket, up: bool) -> None:
-        stream = Stream(self, up=up)
+        stream = Stream(self, source.sendall, up=up)
         try:
             while data := source.recv(CHUNK_BYTES):
                 kept = self.mangle(data, stream)
@@ -134,5 +136,37 @@ def faults(seed: int, *, up: bool, down: bool, every_bytes: int = 3_000_000) -> 
         if what == "corrupt" and stream.done_bytes > 4096:
             return data[:where] + bytes([data[where] ^ 0x20]) + data[where + 1 :]
         return data
+
+    return mangle
+
+
+def answering(status: str, code: str, *, only: bytes = b"", times: int | None = None) -> Mangle:
+    """Answer in the store's place: the next `times` requests that begin with `only` get an error of S3's.
+
+    The store is not asked. `times` is None for all of them.
+    """
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>so says the test</Message></Error>".encode()
+    said = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
+    head = f"{said}Connection: close\r\n\r\n".encode()
+    left = [times if times is not None else 1 << 60]
+
+    def mangle(data: bytes, stream: Stream) -> bytes | None:
+        if stream.up and not stream.answered and data.startswith(only) and left[0] > 0:
+            left[0] -= 1
+            stream.answered = True
+            bodiless = data.startswith(b"HEAD ")
+            stream.back(head if bodiless else head + body)
+        return b"" if stream.answered else data
+
+    return mangle
+
+
+def short_answers(limit_bytes: int) -> Mangle:
+    """Cut every answer off after so many bytes, as a proxy does that gives up."""
+
+    def mangle(data: bytes, stream: Stream) -> bytes | None:
+        if stream.up:
+            return data
+        return None if stream.done_bytes >= limit_bytes else data[: limit_bytes - stream.done_bytes]
 
     return mangle

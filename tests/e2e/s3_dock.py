@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from e2e.proxy import Proxy
 from e2e.settings import Settings
 from oracle_world import World
 from s3_bucket import Bucket
-
-from dockd.durable import STORE_SENTINEL
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,7 @@ class S3Dock(Dock):
 
     def mirror(self) -> None:
         """Copy what is in the bucket now, through its owner's own client."""
-        shutil.rmtree(self.store, ignore_errors=True)
-        self.store.mkdir()
-        for key in self.bucket.names():
-            if key != STORE_SENTINEL:
-                path = self.store / key
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self.bucket.get(key))
+        self.bucket.copy_to(self.store)
 
     def world(self, **judged: Any) -> World:
         self.mirror()

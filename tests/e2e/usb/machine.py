@@ -121,6 +121,17 @@ class Machine:
         node = self._node(image, serial)
         self.qmp("device_add", driver="virtio-blk-pci", id=f"disk-{serial}", drive=node, bus=port, serial=serial)
 
+    def add_network(self) -> None:
+        """Hot-plug a network card behind which there is this host's loopback alone that anybody speaks to: 10.0.2.2."""
+        self.qmp("netdev_add", type="user", id="net")
+        self.qmp("device_add", driver="virtio-net-pci", id="card", netdev="net", bus="rp3")
+        done = self.shell(
+            "n=0; while ! ls /sys/class/net | grep -qv '^lo$' && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done;"
+            " card=$(ls /sys/class/net | grep -v '^lo$' | head -1);"
+            " ip address add 10.0.2.15/24 dev $card && ip link set $card up"
+        )
+        assert done.code == 0, done.err
+
     def _node(self, image: Path, name: str, **more: Any) -> str:
         """A block device of QEMU's for an image, in layers; the outermost is what is plugged in.
 

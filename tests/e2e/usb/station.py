@@ -8,8 +8,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -67,6 +67,8 @@ class Cam:
 class Station:
     """One dock; `build` is what `build.py` made."""
 
+    INIT = "[ -e /srv/evidence/.dockd-store ] || runuser -u dockd -- dockd store init"
+
     def __init__(self, root: Path, build: Path, **settings: Any) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
@@ -104,10 +106,20 @@ stall_timeout = "5m"
 [spool]
 min_free = "16MiB"
 [store]
-path = "/srv/evidence"
+{self.store_table()}
 [wipe]
 mode = "{self.wipe_mode}"
 {bays}{self.profile}{self.more}"""
+
+    def store_table(self) -> str:
+        """What stands in `[store]`."""
+        return 'path = "/srv/evidence"'
+
+    @contextmanager
+    def stored(self) -> Iterator[Path]:
+        """The store as a folder, while the machine is off."""
+        with mounted(self.store_disk) as store:
+            yield store
 
     def boot(self) -> None:
         """Switch the machine on, with its disks and configuration; dockd does not run yet."""
@@ -126,8 +138,7 @@ mode = "{self.wipe_mode}"
         """Boot, make the store if there is none yet, and start dockd."""
         if not self.machine.running:
             self.boot()
-        init = "[ -e /srv/evidence/.dockd-store ] || runuser -u dockd -- dockd store init"
-        done = self.machine.shell(f"{init}; systemctl start dockd")
+        done = self.machine.shell(f"{self.INIT}; systemctl start dockd")
         if done.code != 0:
             self.fail(f"dockd does not start: {done.err}")
 
@@ -270,7 +281,7 @@ mode = "{self.wipe_mode}"
             _lay_out(folder, cam.card)
             cameras.append(Camera(cam.serial.encode(), folder, cam.plugged and cam.bay is not None, cam.marker))
             planted += cam.planted
-        with mounted(self.store_disk) as store:
+        with self.stored() as store:
             world = World(
                 agency="calgary",
                 store=store,
