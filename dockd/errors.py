@@ -16,6 +16,7 @@ DockdError                      has a hint: what it means for the evidence, and 
 │   ├── UsageError              the command line cannot be used (exit 64)
 │   ├── ServiceMissingError     a needed service is not there (exit 69)
 │   ├── AccessError             not permitted (exit 77)
+│   ├── SigningKeyError         the dock's signing key is lost, spoilt, or readable by others
 │   ├── RecordingUnreadableError   one file cannot be read; the others go on
 │   ├── StoreUnknownError       not the store that this dock knows; nothing is sent to it
 │   ├── NotDisjointError        spool, store and cameras share a place
@@ -161,6 +162,15 @@ class AccessError(PermanentError):
     """The process may not do this."""
 
     exit_code = EXIT_PERMISSION
+
+
+class SigningKeyError(PermanentError):
+    """The dock's signing key cannot be used."""
+
+    default_hint = (
+        "Footage is taken in and stored; nothing is wiped while the custody log cannot be signed. Put the key back, or "
+        "make a new one with: dockd key rotate"
+    )
 
 
 class RecordingUnreadableError(PermanentError):

@@ -257,6 +257,26 @@ class Audit(Event):
     chain_ok: bool
 
 
+class KeyRegistered(Event):
+    """From this record on the dock signs with this key; its first, or one in place of a key that was lost."""
+
+    event = "key_registered"
+    public_key: str
+    fingerprint: str
+    replaces: str | None = None
+
+
+class KeyRotated(Event):
+    """The dock's key was replaced by another; both signed `statement`, each in OpenSSH's form."""
+
+    event = "key_rotated"
+    old_public_key: str
+    new_public_key: str
+    statement: str
+    old_signature: str
+    new_signature: str
+
+
 class CustodyAcknowledged(Event):
     """A person acknowledged that this chain begins without a proven predecessor; wiping may go on."""
 

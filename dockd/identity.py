@@ -104,6 +104,12 @@ def docking_key(agency: str, camera: CameraIdentity, docking: str, part: int) ->
     return f"{agency}/dockings/{camera.part}/{docking}{tail}.json"
 
 
+def custody_prefix(dock: str) -> str:
+    """The folder of the store that keeps a dock's chains; `dock` is agency/site/name."""
+    agency, site, name = dock.split("/")
+    return f"{agency}/custody/{site}/{name}"
+
+
 def docking_name(now: datetime, last: str | None, dock: str, number: int) -> str:
     """A docking's id, which sorts by time even if the clock has gone back since `last`.
 

@@ -46,6 +46,8 @@ ROW = RecordingRow(
     readback_boottime_s=90.0,
     wiped_utc=None,
     wipe_refusal=None,
+    confirmed_chain=1,
+    confirmed_seq=7,
 )
 STANDING = Standing(
     row=ROW,

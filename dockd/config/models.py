@@ -170,6 +170,17 @@ class AuditSettings(Table):
     )
 
 
+class CustodySettings(Table):
+    """`[custody]`: who signs the custody log, and who may lift a hold."""
+
+    key_credential: Credential | None = Field(
+        default=None, description="the name of the file that holds the dock's signing key"
+    )
+    approvers: Annotated[tuple[Annotated[str, BeforeValidator(values.signer)], ...], Field(strict=False)] = Field(
+        default=(), description='an array of names with their keys: ["j.doe ssh-ed25519 AAAA…"]'
+    )
+
+
 class BaySettings(Table):
     """One `[[bay]]`: a USB port and the number on its sticker."""
 
@@ -214,6 +225,7 @@ class Config(Table):
     mqtt: MqttSettings | None = Field(default=None, description="a table with url")
     wipe: WipeSettings = Field(default=WipeSettings(), description="a table")
     audit: AuditSettings = Field(default=AuditSettings(), description="a table")
+    custody: CustodySettings = Field(default=CustodySettings(), description="a table")
     bays: Annotated[tuple[BaySettings, ...], Field(strict=False, max_length=999)] = Field(
         default=(), alias="bay", description="an array of tables: [[bay]]"
     )

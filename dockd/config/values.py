@@ -19,6 +19,10 @@ _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)\s?([A-Za-z]+)")
 _HEX4 = re.compile(r"[0-9a-fA-F]{4}")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# A name without blanks, and an Ed25519 key as ssh-keygen writes it; its comment is left out.
+_SIGNER = re.compile(
+    r"([A-Za-z0-9._@+-]{1,64}) +(ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43})(?: .{0,200})?"
+)
 _REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # At most five hubs lie between a root port and a device.
 _USB_PORT = re.compile(r"[1-9][0-9]{0,2}-[1-9][0-9]?(\.[1-9][0-9]?){0,5}")
@@ -122,6 +126,14 @@ def bucket(raw: object) -> str:
 def region(raw: object) -> str:
     """The name of an S3 region."""
     return _matching(raw, _REGION, 'a region such as "eu-central-1"')
+
+
+def signer(raw: object) -> str:
+    """A person's name and public key, as a line of allowed_signers."""
+    found = _SIGNER.fullmatch(raw) if isinstance(raw, str) and raw.isprintable() else None
+    if found is None:
+        raise refused('a name and an Ed25519 key such as "j.doe ssh-ed25519 AAAAC3Nza…"')
+    return f"{found[1]} {found[2]}"
 
 
 def plain_text(raw: object) -> str:

@@ -276,7 +276,13 @@ def confirmed(tx: Transaction, recording_id: int, read_back: ReadBack, seen_s: f
         problem=None,
         problem_detail=None,
     )
+    _note_proof(tx, row)
     return row.spool_name
+
+
+def _note_proof(tx: Transaction, row: RecordingRow) -> None:
+    """The record that was just written says that the recording is confirmed."""
+    tx.update(row, confirmed_chain=tx.chain, confirmed_seq=tx.head.seq)
 
 
 def _read_now(tx: Transaction) -> dict[str, object]:
@@ -311,7 +317,8 @@ def take_again(tx: Transaction, recording_id: int, docking_id: int) -> None:
     event = _event(RecordingReturned, tx, row, state=RecordingState.FOUND, why=why)
     never = ("spool_name", "upload_id", "begun_docking", "blake3", "sha256", "store_key", "store_version")
     proofs = ("confirmed_utc", "confirmed_seen_s", "readback_boot_id", "readback_boottime_s", "store_fault")
-    columns: dict[str, Any] = dict.fromkeys((*never, *proofs, "wipe_refusal"))
+    record = ("confirmed_chain", "confirmed_seq")
+    columns: dict[str, Any] = dict.fromkeys((*never, *proofs, *record, "wipe_refusal"))
     tx.move(row, RecordingState.FOUND, [event], only_from=RecordingState.CONFIRMED, read_whole=False, **columns)
 
 

@@ -105,6 +105,8 @@ class RecordingRow:
     readback_boottime_s: float | None
     wiped_utc: str | None
     wipe_refusal: str | None
+    confirmed_chain: int | None
+    confirmed_seq: int | None
 
     @property
     def seen(self) -> Seen:

@@ -11,3 +11,29 @@ CREATE TABLE upload_trash (
     upload_id TEXT NOT NULL,
     PRIMARY KEY (store_key, upload_id)
 ) WITHOUT ROWID;
+
+-- Stretches of chains as they are signed and stored; what is signed follows from the records.
+CREATE TABLE segment (
+    chain         INTEGER NOT NULL REFERENCES chain (id),
+    first         INTEGER NOT NULL,
+    last          INTEGER NOT NULL CHECK (last >= first),
+    before_sha256 TEXT NOT NULL,                    -- the head before its first record
+    head_sha256   TEXT NOT NULL,                    -- of its last record
+    public_key    TEXT NOT NULL,                    -- whose signature it is: `ssh-ed25519 AAAA…`
+    signature     TEXT NOT NULL,                    -- armoured, of its digest list
+    signed_utc    TEXT NOT NULL,
+    stored_utc    TEXT,                             -- read back from the store and found equal; NULL: not yet
+    PRIMARY KEY (chain, first)
+) WITHOUT ROWID;
+
+-- The record that says that it is confirmed: where the gate looks for a signed segment in the store.
+ALTER TABLE recording ADD COLUMN confirmed_chain INTEGER REFERENCES chain (id);
+ALTER TABLE recording ADD COLUMN confirmed_seq INTEGER;
+
+-- Heads of this dock's name in the store that are on none of this journal's chains, once a new chain has named them.
+CREATE TABLE foreign_head (
+    chain  TEXT NOT NULL,
+    seq    INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (chain, seq, sha256)
+) WITHOUT ROWID;

@@ -147,6 +147,12 @@ class Transaction:
         """The last record of the present chain, as of this transaction."""
         return self._head
 
+    @property
+    def chain(self) -> int:
+        """The journal's number of the present chain."""
+        assert self._chain is not None, "no record was written yet"
+        return self._chain
+
     def append(self, event: Event) -> int:
         """Add one record to the chain; its number."""
         seq = self._head.seq + 1

@@ -264,6 +264,8 @@ PUBLIC_FIELDS: dict[str, tuple[str, ...]] = {
     "integrity_failure": ("recording", "key"),
     "audit": ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok"),
     "custody_acknowledged": (),
+    "key_registered": ("public_key", "fingerprint", "replaces"),
+    "key_rotated": ("old_public_key", "new_public_key"),
 }
 """Which of a record's fields an event message carries; what is not named here stays in the custody log."""
 

@@ -16,7 +16,7 @@ ADDED = {
     "unknown table": (
         '[wype]\nmode = "on"',
         (
-            "8: wype: found an unknown table; expected one of audit, bay, camera, dock, folder_cameras, mqtt, "
+            "8: wype: found an unknown table; expected one of audit, bay, camera, custody, dock, folder_cameras, mqtt, "
             "spool, store, wipe; did you mean wipe?"
         ),
     ),

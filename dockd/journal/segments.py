@@ -1,0 +1,89 @@
+"""Segments of chains in the journal: which were signed, and which the store was seen to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dockd.custody.segments import DigestList
+from dockd.custody.sshsig import PublicKey
+from dockd.journal.transaction import Transaction
+
+_COLUMNS = (
+    "chain, (SELECT name FROM chain WHERE id = segment.chain), first, last, before_sha256, head_sha256, public_key, "
+    "signature, signed_utc, stored_utc"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """One segment; `chain_name` is its chain's name, `stored_utc` None until the store was seen to hold it."""
+
+    chain: int
+    chain_name: str
+    first: int
+    last: int
+    before_sha256: str
+    head_sha256: str
+    public_key: str
+    signature: str
+    signed_utc: str
+    stored_utc: str | None
+
+
+def segments_of(tx: Transaction, chain: int, *, from_seq: int = 1) -> list[SegmentRow]:
+    """The segments of a chain in order, from the one that holds record `from_seq` on."""
+    sql = f"SELECT {_COLUMNS} FROM segment WHERE chain = ? AND last >= ? ORDER BY first"  # noqa: S608 - constant
+    return [SegmentRow(*row) for row in tx.all(sql, chain, from_seq)]
+
+
+def newest_segment(tx: Transaction, chain: int) -> SegmentRow | None:
+    """The last segment of a chain that was signed, or None."""
+    sql = f"SELECT {_COLUMNS} FROM segment WHERE chain = ? ORDER BY first DESC LIMIT 1"  # noqa: S608 - constant
+    row = tx.one(sql, chain)
+    return None if row is None else SegmentRow(*row)
+
+
+def unstored_segments(tx: Transaction, limit: int = 16) -> list[SegmentRow]:
+    """Segments that were signed and not yet seen in the store, in order."""
+    sql = f"SELECT {_COLUMNS} FROM segment WHERE stored_utc IS NULL ORDER BY chain, first LIMIT ?"  # noqa: S608
+    return [SegmentRow(*row) for row in tx.all(sql, limit)]
+
+
+def lines_between(tx: Transaction, chain: int, first: int, last: int) -> list[str]:
+    """The records' lines of a stretch of a chain, in order."""
+    sql = "SELECT line FROM record WHERE chain = ? AND seq BETWEEN ? AND ? ORDER BY seq"
+    return [str(line) for (line,) in tx.all(sql, chain, first, last)]
+
+
+def digest_list(tx: Transaction, segment: SegmentRow) -> DigestList:
+    """What was signed of a segment, made anew from its records."""
+    lines = lines_between(tx, segment.chain, segment.first, segment.last)
+    return DigestList.of(lines, segment.first - 1, segment.before_sha256)
+
+
+def add_segment(
+    tx: Transaction, chain: int, digests: DigestList, key: PublicKey, signature: str, signed_utc: str
+) -> None:
+    """Take down a segment that was signed, before anything of it is sent."""
+    tx.insert(
+        "segment",
+        chain=chain,
+        first=digests.first,
+        last=digests.last,
+        before_sha256=digests.before_sha256,
+        head_sha256=digests.head,
+        public_key=key.line,
+        signature=signature,
+        signed_utc=signed_utc,
+    )
+
+
+def segment_stored(tx: Transaction, segment: SegmentRow, stored_utc: str) -> None:
+    """The store was seen to hold a segment."""
+    tx.run("UPDATE segment SET stored_utc = ? WHERE chain = ? AND first = ?", stored_utc, segment.chain, segment.first)
+
+
+def chains(tx: Transaction) -> Iterator[tuple[int, str]]:
+    """Number and name of every chain, the oldest first."""
+    return ((int(number), str(name)) for number, name in tx.all("SELECT id, name FROM chain ORDER BY id"))
