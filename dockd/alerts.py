@@ -46,13 +46,18 @@ ALERTS: dict[str, AlertKind] = {
     ),
     "chain_broken": AlertKind(
         "critical",
-        "The last audit found a record of the custody log altered or missing. Keep the state directory as it is, and "
-        "find out who changed it: dockd audit names the record.",
+        "A record of the custody log was altered or is missing. Footage is taken in and stored; nothing is wiped. Keep "
+        "the state directory as it is, and find out who changed it; then run: dockd custody acknowledge",
     ),
     "chain_not_acknowledged": AlertKind(
         "critical",
         "This chain begins without a proven predecessor, so nothing is wiped. Find out why (a restored or "
         "cloned dock), then run: dockd custody acknowledge",
+    ),
+    "custody_conflict": AlertKind(
+        "critical",
+        "Something else lies in the store where this dock's signed custody records belong. Footage is taken in and "
+        "stored; nothing is wiped. Find out who writes in this dock's name.",
     ),
     "device_refused": AlertKind(
         "critical",
@@ -115,6 +120,11 @@ ALERTS: dict[str, AlertKind] = {
         "critical",
         "A recording cannot be read. It stays on the camera. Keep the camera back and look at its card.",
         "a recording cannot be read; it stays on the camera",
+    ),
+    "signing_key": AlertKind(
+        "critical",
+        "The custody log cannot be signed, so nothing is wiped; footage is taken in and stored. Put the dock's key "
+        "back; if it is lost, stop dockd and run: dockd key init",
     ),
     "sole_copy": AlertKind(
         "warning",

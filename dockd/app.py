@@ -7,25 +7,26 @@ import platform
 import signal
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import structlog
 
 from dockd.alerts import AlertBoard
 from dockd.audit.schedule import Auditor, AuditSettings
-from dockd.config import Config, config_digest, load_config
+from dockd.config import Config, config_digest
 from dockd.custody.witness import Witness
-from dockd.errors import ConfigError, DockdError
+from dockd.errors import DockdError
 from dockd.events import ConfigurationChanged, DockStarted
 from dockd.intake import Intake
 from dockd.journal import queries
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
 from dockd.journal.seen_time import SeenTime
-from dockd.journal.startup import Started, start
+from dockd.journal.startup import Started, begin_after, start
 from dockd.journal.transaction import Transaction
-from dockd.parts import accepted_weaknesses, connector, dock_name, make_store
-from dockd.paths import StatePaths, check_disjoint, forbidden_places, lock_state_dir
+from dockd.parts import accepted_weaknesses, check_places, connector, dock_name, key_place, make_store
+from dockd.paths import StatePaths, forbidden_places, lock_state_dir
+from dockd.reloading import reloaded
 from dockd.report.live import LiveReport
 from dockd.report.mqtt import quiet_handler
 from dockd.report.snapshot import DockNames
@@ -33,12 +34,14 @@ from dockd.report.status_file import StatusFile
 from dockd.report.systemd import Systemd
 from dockd.runtime.clock import Clock, SystemClock
 from dockd.runtime.randomness import SystemRandomness
-from dockd.runtime.workers import within
+from dockd.runtime.workers import Worker, within
 from dockd.spool.space import SpaceBudget
 from dockd.spool.spool import Spool
 from dockd.stages.bays import Bays
 from dockd.stages.keeper import StoreKeeper
+from dockd.stages.keyring import Keyring
 from dockd.stages.lane import StoreLane
+from dockd.stages.notary import Notary
 from dockd.stages.offload import OffloadParts
 from dockd.stages.publish import Publisher
 from dockd.stages.stalls import Stalls
@@ -46,7 +49,7 @@ from dockd.stages.switches import Switches
 from dockd.stages.trash import empty_trash
 from dockd.stages.upload import StoreParts
 from dockd.talk import Talk, TalkParts
-from dockd.upkeep import Upkeep
+from dockd.upkeep import Upkeep, tell_of_start
 from dockd.usb.monitor import UsbMonitor
 from dockd.usb.mounts import UdisksMounts
 from dockd.usb.system_bus import SystemBus
@@ -103,6 +106,7 @@ class Daemon:
                     group.create_task(self.lane.run(), name="lane"),
                     group.create_task(self.keeper.run(), name="keeper"),
                     group.create_task(self.upkeep.run(), name="upkeep"),
+                    group.create_task(self.notary.run(), name="notary"),
                     group.create_task(self.auditor.run(), name="auditor"),
                     group.create_task(self.status_file.run(), name="status"),
                 ]
@@ -130,13 +134,7 @@ class Daemon:
     def _build(self) -> None:
         config = self.config
         store = make_store(config)
-        cameras = config.folder_cameras
-        places = {"dock.state_dir": config.dock.state_dir}
-        if store.root is not None:
-            places["store.path"] = store.root
-        if cameras is not None:
-            places["folder_cameras.path"] = cameras.path
-        check_disjoint(places)
+        check_places(config, store.root)
         self.paths.prepare()
         self._lock = lock_state_dir(self.paths)
         # What a former run said of itself is not true of this one.
@@ -167,12 +165,20 @@ class Daemon:
             forbidden,
             self.clock.now,
         )
+        self.notary = self._make_notary()
         self.switches = Switches(self.clock.monotonic_s)
         self.journal.run_in_thread(self.switches.load)
         self.bays = self._make_bays()
         self.report = self._make_report()
         self.publisher = Publisher(
-            self.journal, self.calls, self.alerts, config.dock.agency, self.dock, self.report.is_quiet, self._random
+            self.journal,
+            self.calls,
+            self.alerts,
+            config.dock.agency,
+            self.dock,
+            self.report.is_quiet,
+            self._random,
+            self.notary.want,
         )
         self.auditor = self._make_auditor()
         self.status_file = StatusFile(self.paths.status, self.report.build)
@@ -191,7 +197,8 @@ class Daemon:
         )
         self.alerts.on_change = lambda alert, stands: self._alert_changed(alert.code, alert.what, stands)
         empty_trash(self.journal, self.spool, started.trash)
-        self._tell_of_start(started)
+        self.orphans = len(started.orphans)
+        tell_of_start(self.alerts, started)
 
     def _make_report(self) -> LiveReport:
         dock = self.config.dock
@@ -206,10 +213,26 @@ class Daemon:
             stalls=self.stalls,
             min_free_bytes=self.config.spool.min_free_bytes,
             switches=self.switches,
-            mqtt=self._mqtt_payload,
+            mqtt=lambda: self.talk.payload(),  # noqa: PLW0108 - it is made later
             wipe_mode=lambda: self.wipe_mode,
             orphans=lambda: self.orphans,
             audit=lambda: self.auditor.payload(),  # noqa: PLW0108 - it is made later
+            custody=self.notary.payload,
+        )
+
+    def _make_notary(self) -> Notary:
+        keyring = Keyring.open(key_place(self.config), self.journal)
+        return Notary(
+            self.journal,
+            self.calls.store,
+            self.clock,
+            self.alerts,
+            keyring,
+            self.dock,
+            lambda: self.keeper.usable,
+            lambda: self.wipe_mode != "off",
+            lambda tx, head: begin_after(tx, self._started_event(), head),
+            lambda: self.bays.poke_all() if self.bays is not None else None,
         )
 
     def _make_auditor(self) -> Auditor:
@@ -246,11 +269,8 @@ class Daemon:
             (config_digest(self.config), partial(connector, self.config)) if self._speaks else None,
         )
 
-    def _mqtt_payload(self) -> dict[str, Any]:
-        return self.talk.payload()
-
-    def _begin(self) -> Started:
-        event = DockStarted(
+    def _started_event(self) -> DockStarted:
+        return DockStarted(
             version=version(),
             package_sha256=package_digest(),
             configuration_sha256=config_digest(self.config),
@@ -258,19 +278,12 @@ class Daemon:
             kernel=platform.release(),
             boot=self._boot,
         )
+
+    def _begin(self) -> Started:
+        event = self._started_event()
         witness = self.witness.read()
         names = sorted(self.spool.names())
         return self.journal.run_in_thread(lambda tx: start(tx, event, witness, names))
-
-    def _tell_of_start(self, started: Started) -> None:
-        self.orphans = len(started.orphans)
-        if started.rolled_back:
-            self.alerts.put("journal_rolled_back", "dock", "the journal does not know this dock's last custody record")
-        elif not started.acknowledged:
-            what = "this chain began without a proven predecessor, and nobody has acknowledged that"
-            self.alerts.put("chain_not_acknowledged", "dock", what)
-        if started.orphans:
-            self.alerts.put("spool_orphans", "dock", f"{self.orphans} spool files are not in the journal")
 
     def _make_bays(self) -> Bays | None:
         config = self.config
@@ -291,6 +304,7 @@ class Daemon:
             self.grace_left_s,
             self.switches.paused,
             lambda: self.keeper.forbidden,
+            self.notary.state,
             UsbMonitor,
             self._make_mounts,
         ).bays()
@@ -321,26 +335,12 @@ class Daemon:
 
     def reload(self) -> None:
         """SIGHUP: take over what can be changed while running; the rest needs a restart."""
-        try:
-            fresh = load_config(self._config_path)
-        except ConfigError as error:
-            log.error(
-                "configuration_not_reloaded",
-                error=error.message,
-                hint="The former configuration stays in force.",
-            )
-            return
-        waits = [name for name in type(fresh).model_fields if getattr(fresh, name) != getattr(self.config, name)]
-        if "wipe" in waits:
-            waits.remove("wipe")
-        if waits:
-            log.warning("configuration_needs_restart", tables=waits, hint="Only [wipe] is taken over while running.")
-        taken = self.config.model_copy(update={"wipe": fresh.wipe})
+        taken = reloaded(self.config, self._config_path)
         before, after = config_digest(self.config), config_digest(taken)
         if before == after:
             return
-        mode = fresh.wipe.mode
-        self._grace_s = fresh.wipe.grace_s
+        mode = taken.wipe.mode
+        self._grace_s = taken.wipe.grace_s
         switched_on = mode == "on" and self.wipe_mode != "on"
 
         def tell(tx: Transaction) -> int:
@@ -369,11 +369,14 @@ class Daemon:
         self.systemd.stopping()
         await self.talk.stop()
         self.auditor.stop()
-        for worker in [*self.lane.workers, self.calls.worker]:
+        for worker in self._store_workers():
             worker.control.stop()
         self.lane.poke()
         if self.bays is not None:
             self._clean = await self.bays.stop(STOP_S)
+
+    def _store_workers(self) -> list[Worker]:
+        return [*self.lane.workers, self.calls.worker, self.notary.worker]
 
     async def _close(self) -> bool:
         """Close the journal; False if threads are stuck in the kernel and were left behind."""
@@ -382,7 +385,7 @@ class Daemon:
             log.warning("last_words_failed", error=str(error))
         self.witness.flush()
         closed = self.journal.close(CLOSE_S)
-        for worker in [*self.lane.workers, self.calls.worker]:
+        for worker in self._store_workers():
             worker.close()
         self.systemd.close()
         return closed and self._clean

@@ -14,8 +14,8 @@ from dockd.custody.witness import Witness
 from dockd.durable import DEVICE_KINDS, file_system_of, reads_past_cache
 from dockd.errors import DockdError, JournalDamagedError
 from dockd.journal.database import check_database, check_recent_chain, guarded, open_for_reading
-from dockd.parts import accepted_weaknesses, broker_settings
-from dockd.paths import StatePaths, check_disjoint, is_running
+from dockd.parts import accepted_weaknesses, broker_settings, check_places
+from dockd.paths import StatePaths, is_running
 from dockd.report.mqtt import probe
 from dockd.runtime.clock import SystemClock
 from dockd.stores.base import EvidenceStore
@@ -102,13 +102,8 @@ def _state_dir(paths: StatePaths, running: str) -> Check:
 
 
 def _disjoint(config: Config, store_root: Path | None) -> Check:
-    places = {"dock.state_dir": config.dock.state_dir}
-    if store_root is not None:
-        places["store.path"] = store_root
-    if config.folder_cameras is not None:
-        places["folder_cameras.path"] = config.folder_cameras.path
     try:
-        check_disjoint(places)
+        check_places(config, store_root)
     except DockdError as error:
         return Check("disjoint", "failed", error.message)
     return Check("disjoint", "ok", "spool, store and cameras are apart")

@@ -168,8 +168,8 @@ class SigningKeyError(PermanentError):
     """The dock's signing key cannot be used."""
 
     default_hint = (
-        "Footage is taken in and stored; nothing is wiped while the custody log cannot be signed. Put the key back, or "
-        "make a new one with: dockd key rotate"
+        "Footage is taken in and stored; nothing is wiped while the custody log cannot be signed. Put the key "
+        "back; if it is lost, stop dockd and run: dockd key init"
     )
 
 

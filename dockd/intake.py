@@ -31,7 +31,7 @@ from dockd.stages.wiping import Wiping
 from dockd.usb.mounts import Mounts
 from dockd.wipe.device import DeviceWipe
 from dockd.wipe.execute import Wipe
-from dockd.wipe.facts import SiteFacts, StoreCalls
+from dockd.wipe.facts import CustodyState, SiteFacts, StoreCalls
 
 DEVICE_RESCAN_S: Final = 60.0
 """How often a device is listed anew: it is closed for writing, so that nothing on it should change."""
@@ -54,6 +54,7 @@ class Intake:
     grace_left_s: Callable[[RecordingRow], float | None]
     paused: Callable[[str], bool]
     forbidden: Callable[[], Forbidden]
+    custody: Callable[[], CustodyState]
     make_monitor: Callable[[Callable[[], None]], Monitor]
     make_mounts: Callable[[], Mounts]
 
@@ -104,6 +105,7 @@ class Intake:
             lambda: self.wipe_mode() in ("on", "observe"),
             self.grace_left_s,
             clash,
+            self.custody,
         )
         subject = f"camera-{camera.identity.part}"
         device = camera if isinstance(camera, Device) else None

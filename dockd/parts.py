@@ -8,16 +8,27 @@ from typing import TYPE_CHECKING
 
 from dockd.config import Config, S3StoreSettings
 from dockd.errors import StoreUnavailableError
-from dockd.paths import StatePaths, credential_path
+from dockd.paths import StatePaths, check_disjoint, credential_path
 from dockd.report.link import Message
 from dockd.report.mqtt import BrokerSettings, connect
 from dockd.report.reporter import Connect, printing
+from dockd.stages.keyring import KeyPlace
 from dockd.stores.base import EvidenceStore
 from dockd.stores.filesystem import FilesystemStore
 from dockd.stores.probe import NOTHING_KNOWN, ProbeResult, S3Knowledge
 
 if TYPE_CHECKING:
     from dockd.stores.s3_bucket import S3Settings
+
+
+def check_places(config: Config, store_root: Path | None) -> None:
+    """Raise NotDisjointError if state, store and cameras do not lie apart."""
+    places = {"dock.state_dir": config.dock.state_dir}
+    if store_root is not None:
+        places["store.path"] = store_root
+    if config.folder_cameras is not None:
+        places["folder_cameras.path"] = config.folder_cameras.path
+    check_disjoint(places)
 
 
 def make_store(config: Config) -> EvidenceStore:
@@ -77,6 +88,14 @@ def _secret(name: str) -> str:
 def accepted_weaknesses(config: Config) -> frozenset[str]:
     """The weaknesses of its store that this site accepts."""
     return frozenset(config.store.accept) if config.store.kind == "filesystem" else frozenset()
+
+
+def key_place(config: Config) -> KeyPlace:
+    """Where the dock's signing key lies."""
+    name = config.custody.key_credential
+    if name is None:
+        return KeyPlace(StatePaths(config.dock.state_dir).signing_key)
+    return KeyPlace(credential_path(name), credential=True)
 
 
 def dock_name(config: Config) -> str:

@@ -57,6 +57,11 @@ class StatePaths:
         """What `dockd store probe` last found."""
         return self.state_dir / "store-probe.json"
 
+    @property
+    def signing_key(self) -> Path:
+        """The dock's own signing key, where none is handed over as a credential."""
+        return self.state_dir / "keys" / "signing-key"
+
     def audit_report(self, name: str) -> Path:
         """Where an audit leaves what it found, for the daemon to take up."""
         return self.state_dir / f"audit-{name}.json"

@@ -11,11 +11,13 @@ from typing import Final
 
 import structlog
 
+from dockd.alerts import AlertBoard
 from dockd.audit import record_audit
 from dockd.errors import DockdError, TransientError
 from dockd.events import ClockStepped
 from dockd.journal.journal import Journal
 from dockd.journal.seen_time import SeenTime
+from dockd.journal.startup import Started
 from dockd.paths import StatePaths
 from dockd.report.live import LiveReport
 from dockd.runtime.clock import Clock
@@ -95,3 +97,16 @@ class Upkeep:
                 path.replace(path.with_suffix(".unusable"))
                 continue
             path.unlink(missing_ok=True)
+
+
+def tell_of_start(alerts: AlertBoard, started: Started) -> None:
+    """Raise the alerts that follow from what was found when the daemon started."""
+    if started.broken is not None:
+        alerts.put("chain_broken", "dock", started.broken)
+    if started.rolled_back:
+        alerts.put("journal_rolled_back", "dock", "the journal does not know this dock's last custody record")
+    elif not started.acknowledged:
+        what = "this chain began without a proven predecessor, and nobody has acknowledged that"
+        alerts.put("chain_not_acknowledged", "dock", what)
+    if started.orphans:
+        alerts.put("spool_orphans", "dock", f"{len(started.orphans)} spool files are not in the journal")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from dockd.custody.chain import GENESIS, line_digest
 
-LONGEST_RECORDS = 20_000
+LONGEST_RECORDS = 5000
 """At most so many records are in one segment."""
 
 _NAME = re.compile(r"(\d{12})-(\d{12})\.(jsonl|sha256|sha256\.sig|sha256\.tsr)\Z")

@@ -18,6 +18,9 @@ SCHEMA_VERSION = 2
 CHECKED_RECORDS = 1000
 """How many of the newest records are checked at start; the whole chain is checked by an audit."""
 
+LINE_BYTES = "CASE typeof(line) WHEN 'text' THEN CAST(line AS BLOB) ELSE x'' END"
+"""A record's line for whoever must not stumble over one that was spoilt: what is no text, or no UTF-8, is no JSON."""
+
 QUICK_CHECK_LIMIT_PAGES = 16_384
 """Journals up to this size (64 MiB) are checked whole at start; larger ones by an audit."""
 
@@ -62,7 +65,6 @@ def _check_before_touching(path: Path) -> None:
         return
     try:
         guarded(lambda: check_database(connection))
-        guarded(lambda: check_recent_chain(connection))
     finally:
         connection.close()
 
@@ -177,8 +179,10 @@ def check_recent_chain(connection: sqlite3.Connection, limit: int = CHECKED_RECO
     if chain is None:
         return
     rows = connection.execute(
-        "SELECT seq, line FROM record WHERE chain = ? ORDER BY seq DESC LIMIT ?", (chain[0], limit + 1)
+        f"SELECT seq, {LINE_BYTES} FROM record WHERE chain = ? ORDER BY seq DESC LIMIT ?",  # noqa: S608 - constant
+        (chain[0], limit + 1),
     ).fetchall()[::-1]
+    rows = [(seq, line.decode("utf-8", "replace")) for seq, line in rows]
     if not rows:
         raise JournalDamagedError(f"chain {chain[1]} has no records")
     if rows[0][0] == 1 or len(rows) <= limit:

@@ -87,6 +87,23 @@ def to_wipe(tx: Transaction, docking_id: int, after_id: int, limit: int = 64) ->
     )
 
 
+def waits_for_custody(tx: Transaction, signed_through: int, *, whole_dockings: bool) -> bool:
+    """Whether something that could be wiped waits for its record to be signed.
+
+    `whole_dockings`: not what belongs to a camera that has recordings yet to be confirmed.
+    """
+    others = """AND NOT EXISTS (
+        SELECT 1 FROM recording AS other WHERE other.camera = recording.camera AND other.on_device
+        AND other.state IN ('found', 'spooled', 'uploaded') AND other.problem IS NULL)"""
+    row = tx.one(
+        f"""SELECT 1 FROM recording WHERE state = 'confirmed' AND on_device AND blocks_wipe IS NULL
+            AND confirmed_chain = ? AND confirmed_seq > ? {others if whole_dockings else ""} LIMIT 1""",  # noqa: S608
+        tx.chain,
+        signed_through,
+    )
+    return row is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Companions:
     """Recordings on a docked device that cannot go to the gate, and keep all others of it from being wiped.

@@ -251,17 +251,7 @@ def confirmed(tx: Transaction, recording_id: int, read_back: ReadBack, seen_s: f
     wanted = Digests(row.size_bytes, row.blake3 or "", row.sha256 or "")
     assert row.read_whole, "CONFIRMED asks for digests that were read in one docking"
     assert read_back.digests == wanted, "CONFIRMED asks for equal digests"
-    event = _event(
-        RecordingConfirmed,
-        tx,
-        row,
-        key=row.store_key,
-        version=read_back.version,
-        size=row.size_bytes,
-        blake3=row.blake3,
-        sha256=row.sha256,
-        past_cache=read_back.past_cache,
-    )
+    event = _confirmation(tx, row, read_back)
     _trash(tx, row)
     tx.move(
         row,
@@ -280,6 +270,20 @@ def confirmed(tx: Transaction, recording_id: int, read_back: ReadBack, seen_s: f
     return row.spool_name
 
 
+def _confirmation(tx: Transaction, row: RecordingRow, read_back: ReadBack) -> Event:
+    return _event(
+        RecordingConfirmed,
+        tx,
+        row,
+        key=row.store_key,
+        version=read_back.version,
+        size=row.size_bytes,
+        blake3=row.blake3,
+        sha256=row.sha256,
+        past_cache=read_back.past_cache,
+    )
+
+
 def _note_proof(tx: Transaction, row: RecordingRow) -> None:
     """The record that was just written says that the recording is confirmed."""
     tx.update(row, confirmed_chain=tx.chain, confirmed_seq=tx.head.seq)
@@ -294,6 +298,10 @@ def read_back_again(tx: Transaction, recording_id: int, read_back: ReadBack) -> 
     row = tx.recording(recording_id)
     assert read_back.digests == Digests(row.size_bytes, row.blake3 or "", row.sha256 or "")
     tx.update(row, store_version=read_back.version, store_fault=None, **_read_now(tx))
+    if row.confirmed_chain != tx.chain and row.state is RecordingState.CONFIRMED:
+        # What an earlier chain says of it is not signed any more.
+        tx.append(_confirmation(tx, row, read_back))
+        _note_proof(tx, row)
 
 
 def store_fault(tx: Transaction, recording_id: int, fault: str, detail: str) -> None:

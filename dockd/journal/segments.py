@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dockd.custody.segments import DigestList
 from dockd.custody.sshsig import PublicKey
+from dockd.journal.database import LINE_BYTES
 from dockd.journal.transaction import Transaction
 
 _COLUMNS = (
@@ -50,10 +51,29 @@ def unstored_segments(tx: Transaction, limit: int = 16) -> list[SegmentRow]:
     return [SegmentRow(*row) for row in tx.all(sql, limit)]
 
 
+def stored_through(tx: Transaction, chain: int) -> int:
+    """The last record of a chain up to which all segments were seen in the store; 0 if none was."""
+    row = tx.one(
+        """SELECT max(last) FROM segment WHERE chain = ?1 AND stored_utc IS NOT NULL AND last < coalesce(
+               (SELECT min(first) FROM segment WHERE chain = ?1 AND stored_utc IS NULL), 9223372036854775807)""",
+        chain,
+    )
+    return int(row[0] or 0) if row is not None else 0
+
+
+def holds_record(tx: Transaction, chain: int | None, seq: int | None) -> SegmentRow | None:
+    """The stored segment that a record is in, or None."""
+    sql = f"""SELECT {_COLUMNS} FROM segment
+              WHERE chain = ? AND first <= ? AND last >= ? AND stored_utc IS NOT NULL
+              ORDER BY first DESC LIMIT 1"""  # noqa: S608 - constant columns
+    row = tx.one(sql, chain, seq, seq)
+    return None if row is None else SegmentRow(*row)
+
+
 def lines_between(tx: Transaction, chain: int, first: int, last: int) -> list[str]:
     """The records' lines of a stretch of a chain, in order."""
-    sql = "SELECT line FROM record WHERE chain = ? AND seq BETWEEN ? AND ? ORDER BY seq"
-    return [str(line) for (line,) in tx.all(sql, chain, first, last)]
+    sql = f"SELECT {LINE_BYTES} FROM record WHERE chain = ? AND seq BETWEEN ? AND ? ORDER BY seq"  # noqa: S608 - constant
+    return [line.decode("utf-8", "replace") for (line,) in tx.all(sql, chain, first, last)]
 
 
 def digest_list(tx: Transaction, segment: SegmentRow) -> DigestList:

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dockd.custody.chain import line_digest
-from dockd.events import DockStarted, Head
+from dockd.errors import JournalDamagedError
+from dockd.events import DockStarted, Head, IntegrityFailure
 from dockd.journal import dockings, recordings
+from dockd.journal.database import check_recent_chain
 from dockd.journal.transaction import Transaction
 
 
@@ -17,6 +19,8 @@ class Started:
 
     rolled_back: bool
     acknowledged: bool
+    broken: str | None
+    """At which record the chain of the former run was found broken, and how."""
     trash: tuple[str, ...]
     orphans: tuple[str, ...]
 
@@ -37,7 +41,12 @@ def start(tx: Transaction, event: DockStarted, witness: Head | None, spooled: It
     Dockings that a former run left open are over: that a folder camera stayed cannot be shown.
     """
     rolled_back = witness is not None and not knows(tx, witness)
-    if rolled_back:
+    broken = _recent_break(tx)
+    if broken is not None:
+        # Footage is taken in all the same; what is recorded of it goes into a chain that is whole.
+        tx.begin_chain(event.model_copy(update={"predecessor": witness or "unknown"}), acknowledged=False)
+        tx.append(IntegrityFailure(what="chain-broken", detail=broken))
+    elif rolled_back:
         first = event.model_copy(update={"predecessor": witness})
         tx.begin_chain(first, acknowledged=False)
     elif tx.head.seq == 0:
@@ -55,4 +64,18 @@ def start(tx: Transaction, event: DockStarted, witness: Head | None, spooled: It
         orphans.append(name)
     chain = tx.one("SELECT acknowledged FROM chain ORDER BY id DESC LIMIT 1")
     acknowledged = chain is not None and bool(chain[0])
-    return Started(rolled_back, acknowledged, trash, tuple(orphans))
+    return Started(rolled_back, acknowledged, broken, trash, tuple(orphans))
+
+
+def _recent_break(tx: Transaction) -> str | None:
+    try:
+        check_recent_chain(tx.connection)
+    except JournalDamagedError as error:
+        return error.message
+    return None
+
+
+def begin_after(tx: Transaction, event: DockStarted, predecessor: Head) -> None:
+    """Begin a chain behind one that this journal does not have; nothing is wiped until that is acknowledged."""
+    tx.begin_chain(event.model_copy(update={"predecessor": predecessor}), acknowledged=False)
+    tx.insert("foreign_head", chain=predecessor.chain, seq=predecessor.seq, sha256=predecessor.sha256)

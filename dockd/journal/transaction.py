@@ -184,10 +184,12 @@ class Transaction:
         row = self.one("SELECT id, name FROM chain ORDER BY id DESC LIMIT 1")
         if row is None:
             return
-        last = self.one("SELECT seq, line FROM record WHERE chain = ? ORDER BY seq DESC LIMIT 1", row[0])
-        assert last is not None
+        last = self.one("SELECT seq, CAST(line AS BLOB) FROM record WHERE chain = ? ORDER BY seq DESC LIMIT 1", row[0])
         self._chain = row[0]
-        self._head = Head(chain=row[1], seq=last[0], sha256=line_digest(last[1]))
+        # One that has no records, or none that can be read, is found broken when the daemon starts.
+        seq, line = (0, b"") if last is None else (last[0], last[1])
+        digest = GENESIS if last is None else line_digest(line.decode("utf-8", "replace"))
+        self._head = Head(chain=row[1], seq=seq, sha256=digest)
 
     def save_point(self) -> tuple[int | None, Head]:
         """What `roll_back_to` needs to take back appended records."""

@@ -43,6 +43,7 @@ class LiveReport:
     wipe_mode: Callable[[], str]
     orphans: Callable[[], int]
     audit: Callable[[], dict[str, Any]]
+    custody: Callable[[Transaction], dict[str, Any]]
 
     def _sessions(self) -> list[Session]:
         return [] if self.bays is None else self.bays.sessions()
@@ -104,7 +105,8 @@ class LiveReport:
             bays += [
                 {**idle_bay(name, why), "identify": self.switches.identifying(name)} for name, why in others.items()
             ]
-            return status(tx, self.names, live, sorted(bays, key=_by_number), self.orphans())
+            found = status(tx, self.names, live, sorted(bays, key=_by_number), self.orphans())
+            return {**found, "custody": self.custody(tx)}
 
         busy = [self._busy(session) for session in sessions]
         found = await self.journal.run(read)

@@ -77,7 +77,7 @@ def compose(
             chain=status["dock"]["chain"],
             seq=status["dock"]["seq"],
             sha256=status["dock"]["sha256"],
-            signature=None,
+            signature=status["custody"].get("head_signature"),
         ),
     }
     for bay in status["bays"]:
@@ -95,7 +95,7 @@ def _info(status: Mapping[str, Any], me: Self, common: Mapping[str, str]) -> Inf
         started=me.started,
         bays=tuple(bay["bay"] for bay in status["bays"]),
         capabilities=CAPABILITIES,
-        public_key=None,
+        public_key=status["custody"].get("public_key"),
         chain=status["dock"]["chain"],
     )
 

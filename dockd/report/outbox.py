@@ -11,9 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dockd.custody.chain import rfc3339
 from dockd.journal.transaction import Transaction
 
 _KEY: Final = "mqtt_cursor"
+UNREADABLE: Final = "record_unreadable"
+"""The event that is said in place of a record that was spoilt in the journal."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,13 +54,24 @@ def save_cursor(tx: Transaction, cursor: Cursor) -> None:
 def events_after(tx: Transaction, cursor: Cursor, limit: int) -> list[Queued]:
     """The next events in order, over the borders of chains."""
     rows = tx.all(
-        """SELECT record.chain, chain.name, seq, line FROM record JOIN chain ON chain.id = record.chain
+        """SELECT record.chain, chain.name, seq, CAST(line AS BLOB) FROM record JOIN chain ON chain.id = record.chain
            WHERE (record.chain, seq) > (?, ?) ORDER BY record.chain, seq LIMIT ?""",
         cursor.chain,
         cursor.seq,
         limit,
     )
-    return [Queued(Cursor(chain, seq), name, json.loads(line)) for chain, name, seq, line in rows]
+    return [Queued(Cursor(chain, seq), name, _record(tx, seq, line)) for chain, name, seq, line in rows]
+
+
+def _record(tx: Transaction, seq: int, line: bytes) -> dict[str, Any]:
+    """A record; of one that was spoilt there is nothing to say but that, and the stream goes on behind it."""
+    try:
+        found = json.loads(line)
+        if isinstance(found, dict) and found.get("seq") == seq and "event" in found and "time" in found:
+            return found
+    except ValueError:
+        pass
+    return {"seq": seq, "event": UNREADABLE, "time": rfc3339(tx.clock.now())}
 
 
 def depth(tx: Transaction, cursor: Cursor) -> int:

@@ -79,6 +79,7 @@ def status(
         "mqtt": live.mqtt,
         "usb": live.usb,
         "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
+        "custody": {},
     }
 
 
@@ -213,4 +214,5 @@ def empty_status(names: DockNames, wipe_mode: str) -> dict[str, Any]:
         "mqtt": {},
         "usb": {},
         "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
+        "custody": {},
     }

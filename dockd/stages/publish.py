@@ -76,6 +76,8 @@ class Publisher:
     dock: str
     quiet: Callable[[int], bool]
     randomness: Randomness
+    on_published: Callable[[], None]
+    """Hears of each docking of which something was published, and of each that is over."""
 
     async def step(self) -> None:
         """Publish what is due; a store in trouble is tried again at the next step."""
@@ -97,8 +99,10 @@ class Publisher:
             if not ended and not (self.quiet(docking.id) and all(row.state in IN_STORE for row in rows)):
                 return
             await self._publish(docking, rows)
+            self.on_published()
         if ended:
             await self.journal.run(lambda tx: tx.move_docking(tx.docking(docking.id), DockingState.CLOSED))
+            self.on_published()
 
     async def _publish(self, docking: DockingRow, rows: Sequence[RecordingRow]) -> None:
         camera = await self.journal.run(lambda tx: tx.camera(docking.camera))

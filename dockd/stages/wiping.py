@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Literal, Protocol
@@ -11,9 +11,10 @@ from typing import Final, Literal, Protocol
 import structlog
 
 from dockd.identity import display_name
-from dockd.journal import queries, recordings
+from dockd.journal import queries, recordings, segments
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
+from dockd.journal.transaction import Transaction
 from dockd.runtime.randomness import Randomness
 from dockd.stages.lane import StoreLane
 from dockd.wipe.execute import Outcome, Wipe
@@ -30,6 +31,7 @@ LONGEST_AGAIN_S: Final = 120.0
 SOON_S: Final = 2.0
 _ROUTINE = frozenset({"mode", "grace"})
 _STALE = frozenset({"read-back-old", "store-changed", "store-missing"})
+"""What another read-back from the store may put right."""
 
 
 class Subject(Protocol):
@@ -88,9 +90,10 @@ class Wiping:
         after = 0
         while self.whole or len(chosen) < ROUND_FILES:
             rows = await self.journal.run(partial(queries.to_wipe, docking_id=docking_id, after_id=after, limit=256))
+            proven = await self.journal.run(partial(_in_custody, rows=rows))
             for row in rows:
                 after = row.id
-                if self._postponed(row, now_s):
+                if self._postponed(row, now_s) or self._unproven(row, proven[row.id]):
                     if self.whole:
                         return []
                     continue
@@ -117,6 +120,16 @@ class Wiping:
         if again_s <= now_s:
             return False
         self.next_s = again_s if self.next_s is None else min(self.next_s, again_s)
+        return True
+
+    def _unproven(self, row: RecordingRow, proven: bool | None) -> bool:
+        """Whether the gate need not be asked yet: the record of a confirmation is still to be signed and stored."""
+        if proven:
+            return False
+        self.waits = "its custody record is not signed and in the store yet"
+        if proven is None:
+            # Of another chain than the present one, which alone is signed: it is confirmed anew.
+            self.lane.freshen(row.id, row.camera)
         return True
 
     async def _settle(self, subject: Subject, outcome: Outcome) -> None:
@@ -174,3 +187,13 @@ class Wiping:
         """Something changed that the gate asks about: ask it again."""
         self._again_s.clear()
         self._refusals.clear()
+
+
+def _in_custody(tx: Transaction, rows: Sequence[RecordingRow]) -> dict[int, bool | None]:
+    """Whether the record that says so of each is in the store; None if it never will be."""
+    return {
+        row.id: True
+        if segments.holds_record(tx, row.confirmed_chain, row.confirmed_seq) is not None
+        else (None if row.confirmed_chain != tx.chain else False)
+        for row in rows
+    }

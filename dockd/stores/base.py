@@ -113,5 +113,8 @@ class EvidenceStore(Protocol):
     def get_small(self, key: str) -> bytes | None:
         """A small object whole, or None."""
 
-    def list_small(self, prefix: str) -> Iterator[str]:
-        """The keys of all visible objects directly below a folder of the store."""
+    def list_small(self, prefix: str, after: str = "") -> Iterator[str]:
+        """The keys of all visible objects directly below a folder of the store that sort behind `after`."""
+
+    def list_folders(self, prefix: str) -> Iterator[str]:
+        """The visible folders directly below a folder of the store, as prefixes of keys without a slash at the end."""

@@ -321,19 +321,27 @@ class FilesystemStore:
             raise StoreConflictError(f"{key} is larger than anything dockd puts there", "Find out who put it there.")
         return data
 
-    def list_small(self, prefix: str) -> Iterator[str]:
+    def list_small(self, prefix: str, after: str = "") -> Iterator[str]:
         """The keys of all that is visible directly below a folder of the store, but for folders.
 
         Links are named too: a hold that somebody made a link of must not be overlooked.
         """
+        keys = (f"{prefix}/{name}" for name in self._listing(prefix, folders=False))
+        return (key for key in keys if key > after)
+
+    def list_folders(self, prefix: str) -> Iterator[str]:
+        """The visible folders directly below a folder of the store."""
+        return (f"{prefix}/{name}" for name in self._listing(prefix, folders=True))
+
+    def _listing(self, prefix: str, *, folders: bool) -> list[str]:
         self.check()
         with _store_errors(prefix):
             try:
                 with os.scandir(self._path(prefix)) as entries:
-                    names = sorted(entry.name for entry in entries if not entry.is_dir(follow_symlinks=False))
+                    names = sorted(each.name for each in entries if each.is_dir(follow_symlinks=False) is folders)
             except FileNotFoundError:
-                return
-        yield from (f"{prefix}/{name}" for name in names if not name.startswith("."))
+                return []
+        return [name for name in names if not name.startswith(".")]
 
 
 def _spool_chunks(source_fd: int, buffer: Buffer, start_bytes: int) -> Iterator[memoryview]:

@@ -282,14 +282,22 @@ class S3Store:
         self.check()
         return self._bucket.get(key, _SMALL_LIMIT_BYTES)
 
-    def list_small(self, prefix: str) -> Iterator[str]:
+    def list_small(self, prefix: str, after: str = "") -> Iterator[str]:
         """The keys of all objects directly below a folder of the store, but for hidden ones."""
         self._bucket.at(prefix)
         self.check()
-        for key in self._bucket.names(f"{prefix}/"):
+        for key in self._bucket.names(f"{prefix}/", after=after):
             name = key.removeprefix(f"{prefix}/")
             if name and not name.startswith("."):
                 yield key
+
+    def list_folders(self, prefix: str) -> Iterator[str]:
+        """What keys directly below a folder of the store begin with, as far as their next slash."""
+        self._bucket.at(prefix)
+        self.check()
+        for folder in self._bucket.folders(f"{prefix}/"):
+            if not folder.rpartition("/")[2].startswith("."):
+                yield folder
 
 
 def _check_upload_id(upload_id: str) -> None:

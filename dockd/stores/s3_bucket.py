@@ -244,13 +244,24 @@ class Bucket:
             return False
         return True
 
-    def names(self, prefix: str, *, below: bool = False) -> Iterator[str]:
-        """The keys that begin with `prefix`; those of folders below it too if `below`."""
+    def names(self, prefix: str, *, below: bool = False, after: str = "") -> Iterator[str]:
+        """The keys that begin with `prefix` and sort behind `after`; those of folders below it too if `below`."""
         given: dict[str, str] = {} if below else {"Delimiter": "/"}
+        if after:
+            given["StartAfter"] = after
+        for page in self._pages(prefix, given):
+            yield from (str(each["Key"]) for each in page.get("Contents", ()))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """What keys begin with that begin with `prefix`, as far as their next slash, and without it."""
+        for page in self._pages(prefix, {"Delimiter": "/"}):
+            yield from (str(each["Prefix"]).removesuffix("/") for each in page.get("CommonPrefixes", ()))
+
+    def _pages(self, prefix: str, given: dict[str, str]) -> Iterator[dict[str, Any]]:
         while True:
             with self._call(f"listing {prefix}") as client:
-                found = client.list_objects_v2(Bucket=self.settings.bucket, Prefix=prefix, **given)
-            yield from (str(each["Key"]) for each in found.get("Contents", ()))
+                found: dict[str, Any] = client.list_objects_v2(Bucket=self.settings.bucket, Prefix=prefix, **given)
+            yield found
             if not found.get("IsTruncated"):
                 return
             given["ContinuationToken"] = str(found["NextContinuationToken"])

@@ -15,8 +15,10 @@ from typing import Final, TypeVar
 import structlog
 
 from dockd.cameras.base import Camera
+from dockd.custody.segments import segment_name
 from dockd.errors import DockdError, StoreUnavailableError
-from dockd.journal import queries
+from dockd.identity import custody_prefix
+from dockd.journal import queries, segments
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
 from dockd.journal.transaction import Transaction
@@ -51,10 +53,27 @@ class StoreCalls:
 
 
 @dataclass(frozen=True, slots=True)
+class CustodyState:
+    """What speaks against a wipe on the side of the custody log: why, and in words; and whether the store was asked."""
+
+    problem: tuple[str, str] | None
+    heads_checked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _StoreFacts:
     weaknesses: Sequence[str]
     versions: Sequence[str | None]
     same_file: Sequence[bool | None]
+    signatures: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _JournalFacts:
+    holds: Sequence[Sequence[str]]
+    acknowledged: bool
+    signatures: Sequence[str | None]
+    """Under which key the signature lies over the record that says that a recording is confirmed."""
 
 
 @dataclass(slots=True)
@@ -71,6 +90,7 @@ class SiteFacts:
     wipe_on: Callable[[], bool]
     grace_left_s: Callable[[RecordingRow], float | None]
     clash: Callable[[], bool]
+    custody: Callable[[], CustodyState]
 
     async def _renew_holds(self) -> bool:
         """Read the holds from the store into the journal; False if they cannot be read."""
@@ -85,24 +105,32 @@ class SiteFacts:
     async def look(self, rows: Sequence[RecordingRow], camera_refusal: str | None) -> list[Standing]:
         """The facts for each row, all looked up now."""
         readable = await self._renew_holds()
-        store = await self._store_facts(rows)
 
-        def ask(tx: Transaction) -> tuple[list[list[str]], bool]:
+        def ask(tx: Transaction) -> _JournalFacts:
             chain = tx.one("SELECT acknowledged FROM chain ORDER BY id DESC LIMIT 1")
-            return [queries.holds_over(tx, row) for row in rows], chain is not None and bool(chain[0])
+            return _JournalFacts(
+                [queries.holds_over(tx, row) for row in rows],
+                chain is not None and bool(chain[0]),
+                [_signature_key(tx, row) for row in rows],
+            )
 
-        holds, acknowledged = await self.journal.run(ask)
+        known = await self.journal.run(ask)
+        store = await self._store_facts(rows, {key for key in known.signatures if key is not None})
+        custody = self.custody()
         return [
             Standing(
                 row=row,
                 wipe_on=self.wipe_on(),
                 grace_left_s=self.grace_left_s(row),
-                chain_acknowledged=acknowledged,
+                chain_acknowledged=known.acknowledged,
+                custody_problem=custody.problem,
+                heads_checked=custody.heads_checked,
+                record_in_store=None if store is None else known.signatures[index] in store.signatures,
                 identity_clash=self.clash(),
                 camera_refusal=camera_refusal,
                 camera_past_cache=self.camera.past_cache or "cached-readback" in self.accepted,
                 unaccepted_weaknesses=None if store is None else store.weaknesses,
-                holds=holds[index] if readable else None,
+                holds=known.holds[index] if readable else None,
                 store_version=None if store is None else store.versions[index],
                 same_file=None if store is None else store.same_file[index],
                 read_back_age_s=self._read_back_age_s(row),
@@ -110,7 +138,7 @@ class SiteFacts:
             for index, row in enumerate(rows)
         ]
 
-    async def _store_facts(self, rows: Sequence[RecordingRow]) -> _StoreFacts | None:
+    async def _store_facts(self, rows: Sequence[RecordingRow], signatures: set[str]) -> _StoreFacts | None:
         store = self.calls.store
 
         def look() -> _StoreFacts:
@@ -120,7 +148,8 @@ class SiteFacts:
                 None if version is None else store.is_same_file(row.store_key or "", row.device, row.inode)
                 for row, version in zip(rows, versions, strict=True)
             ]
-            return _StoreFacts([weak for weak in status.weaknesses if weak not in self.accepted], versions, same)
+            there = frozenset(key for key in signatures if store.version(key) is not None)
+            return _StoreFacts([weak for weak in status.weaknesses if weak not in self.accepted], versions, same, there)
 
         try:
             return await self.calls.run(look)
@@ -133,3 +162,10 @@ class SiteFacts:
         if row.readback_boot_id != self.clock.boot_id or row.readback_boottime_s is None:
             return None
         return self.clock.boottime_s() - row.readback_boottime_s
+
+
+def _signature_key(tx: Transaction, row: RecordingRow) -> str | None:
+    segment = segments.holds_record(tx, row.confirmed_chain, row.confirmed_seq)
+    if segment is None:
+        return None
+    return f"{custody_prefix(tx.dock)}/{segment.chain_name}/{segment_name(segment.first, segment.last)}.sha256.sig"

@@ -27,6 +27,9 @@ class Standing:
     wipe_on: bool
     grace_left_s: float | None
     chain_acknowledged: bool
+    custody_problem: tuple[str, str] | None
+    heads_checked: bool
+    record_in_store: bool | None
     identity_clash: bool
     camera_refusal: str | None
     camera_past_cache: bool
@@ -86,6 +89,10 @@ def _of_site(facts: Standing) -> Refusal | None:
         return Refusal("mode", "wiping is not switched on")
     if not facts.chain_acknowledged:
         return Refusal("chain", "this custody chain waits for `dockd custody acknowledge`")
+    if facts.custody_problem is not None:
+        return Refusal(*facts.custody_problem)
+    if not facts.heads_checked:
+        return Refusal("chain-unchecked", "the store's custody records have not been looked at yet", lasting=False)
     if facts.identity_clash:
         return Refusal("identity-clash", "another docked camera claims the same identity or the same folder")
     if facts.camera_refusal is not None:
@@ -107,6 +114,8 @@ def _of_store(facts: Standing) -> Refusal | None:
     if facts.unaccepted_weaknesses:
         weak = ", ".join(facts.unaccepted_weaknesses)
         return Refusal("store-weak", f"the store is {weak}, which this site has not accepted")
+    if facts.record_in_store is not True:
+        return Refusal("custody", "the record of its confirmation is not signed and in the store yet", lasting=False)
     if facts.store_version is None:
         return Refusal("store-missing", "the store does not hold it now", lasting=False)
     if facts.store_version != facts.row.store_version:

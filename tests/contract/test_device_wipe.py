@@ -21,7 +21,7 @@ from dockd.lifecycle import RecordingState
 from dockd.runtime.workers import Control, Worker
 from dockd.wipe.device import DeviceWipe
 from dockd.wipe.execute import Outcome, settle_intents
-from dockd.wipe.facts import SiteFacts, StoreCalls
+from dockd.wipe.facts import CustodyState, SiteFacts, StoreCalls
 
 A, B, LOG = b"DCIM/a.MP4", b"DCIM/b.MP4", b"LOG/x.TXT"
 OPENING = ["unmount", "writable", "mount-rw"]
@@ -86,6 +86,7 @@ def at_desk(root: Path, *, leave: bytes | None = None) -> Iterator[Desk]:
             if path != leave:
                 world.copy(camera, recording)  # type: ignore[arg-type]
                 world.store_it(recording)
+        world.sign()
         worker = Worker("camera")
         stack.callback(worker.close)
         calls = StoreCalls(world.store)
@@ -102,6 +103,7 @@ def at_desk(root: Path, *, leave: bytes | None = None) -> Iterator[Desk]:
             lambda: True,
             lambda row: 0.0,
             lambda: bool(twins),
+            lambda: CustodyState(None, heads_checked=True),
         )
         yield Desk(world, card, camera, ids, worker, Facts(site), twins)
 

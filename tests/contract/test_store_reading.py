@@ -159,6 +159,16 @@ def test_a_listing_has_the_visible_objects_of_one_folder_only(kind: StoreKind, s
 
 
 @pytest.mark.slow
+def test_a_listing_goes_on_behind_a_key_and_tells_of_folders(kind: StoreKind, store: EvidenceStore) -> None:
+    assert list(store.list_folders("calgary/custody/d")) == []
+    for name in ("b/1.json", "b/2.json", "b/3.json", "a/1.json", "c.json", ".hidden/1.json"):
+        kind.put(f"calgary/custody/d/{name}", b"{}")
+    assert sorted(store.list_folders("calgary/custody/d")) == ["calgary/custody/d/a", "calgary/custody/d/b"]
+    behind = store.list_small("calgary/custody/d/b", "calgary/custody/d/b/1.json")
+    assert sorted(behind) == ["calgary/custody/d/b/2.json", "calgary/custody/d/b/3.json"]
+    assert list(store.list_small("calgary/custody/d/b", "calgary/custody/d/b/3.json")) == []
+
+
 def test_a_small_object_is_never_given_in_part(kind: StoreKind, store: EvidenceStore) -> None:
     data = bytes(64 * MIB) + b"the end"
     kind.put(f"{HOLDS}/large.json", data)

@@ -16,7 +16,7 @@ from dockd.journal.rows import RecordingRow
 from dockd.lifecycle import RecordingState
 from dockd.runtime.workers import Control, Worker
 from dockd.wipe.execute import Outcome, Wipe, settle_intents
-from dockd.wipe.facts import SiteFacts, StoreCalls
+from dockd.wipe.facts import CustodyState, SiteFacts, StoreCalls
 from dockd.wipe.gate import Standing
 from dockd.wipe.holds import Hold, Lift, publish_hold, publish_lift
 
@@ -59,6 +59,7 @@ class Gate:
     wipe_on: bool = True
     grace_left_s: float | None = 0.0
     clash: bool = False
+    custody: CustodyState = field(default_factory=lambda: CustodyState(None, heads_checked=True))
     accepted: frozenset[str] = frozenset({"same-disk"})
     worker: Worker = field(default_factory=lambda: Worker("camera"))
     calls: StoreCalls = field(init=False)
@@ -78,6 +79,7 @@ class Gate:
                 lambda: self.wipe_on,
                 lambda row: self.grace_left_s,
                 lambda: self.clash,
+                lambda: self.custody,
             )
         )
 
@@ -171,6 +173,8 @@ def at_the_gate(root: Path, files: dict[bytes, bytes], *, marker: bool = True) -
         for recording in ids.values():
             world.copy(camera, recording)
             world.store_it(recording)
+        if ids:
+            world.sign()
         gate = Gate(world, camera, ids)
         try:
             yield gate

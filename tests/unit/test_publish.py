@@ -29,9 +29,20 @@ class Site:
         self.calls = StoreCalls(world.store)
         self.alerts = AlertBoard(lambda: datetime(2026, 3, 1, tzinfo=UTC))
         self.quiet = False
+        self.told = 0
         self.publisher = Publisher(
-            world.journal, self.calls, self.alerts, AGENCY, DOCK, lambda docking: self.quiet, SystemRandomness()
+            world.journal,
+            self.calls,
+            self.alerts,
+            AGENCY,
+            DOCK,
+            lambda docking: self.quiet,
+            SystemRandomness(),
+            self._published,
         )
+
+    def _published(self) -> None:
+        self.told += 1
 
     @property
     def folder(self) -> Path:

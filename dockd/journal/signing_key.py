@@ -1,0 +1,46 @@
+"""Which key a dock signs with, as its journal knows it: registered once in every chain, changed by a rotation only."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dockd.custody.sshsig import PublicKey
+from dockd.events import KeyRegistered, KeyRotated
+from dockd.journal.transaction import Transaction
+
+_KEY: Final = "signing_key"
+
+
+def registered_key(tx: Transaction) -> PublicKey | None:
+    """The key that this journal last registered, or None if it never had one."""
+    text = tx.meta(_KEY)
+    return None if text is None else PublicKey.parse(text.partition(" ")[2])
+
+
+def in_this_chain(tx: Transaction, key: PublicKey) -> bool:
+    """Whether the present chain says that the dock signs with this key."""
+    return tx.meta(_KEY) == f"{tx.chain} {key.line}"
+
+
+def register_key(tx: Transaction, key: PublicKey) -> None:
+    """Record in the present chain that from now on the dock signs with this key; idempotent.
+
+    A key that takes the place of another names it: nobody but the dock vouches for that.
+    """
+    if in_this_chain(tx, key):
+        return
+    before = registered_key(tx)
+    replaces = None if before is None or before == key else before.fingerprint
+    tx.append(KeyRegistered(public_key=key.line, fingerprint=key.fingerprint, replaces=replaces))
+    tx.set_meta(_KEY, f"{tx.chain} {key.line}")
+
+
+def rotation_statement(dock: str, chain: str, old: PublicKey, new: PublicKey) -> str:
+    """What both keys sign when one takes the other's place."""
+    return f"dockd key rotation\ndock {dock}\nchain {chain}\nold {old.line}\nnew {new.line}\n"
+
+
+def rotate_key(tx: Transaction, event: KeyRotated) -> None:
+    """Record a rotation that both keys have signed."""
+    tx.append(event)
+    tx.set_meta(_KEY, f"{tx.chain} {event.new_public_key}")

@@ -1,0 +1,285 @@
+"""The notary: cuts the chain into segments, signs each, and brings it into the store, from where it is read back.
+
+A segment is cut when confirmed recordings wait for it to be wiped, after each docking, and at least hourly. Its row is
+in the journal before anything of it is sent: what a crash leaves undone is done with the same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from dockd.alerts import AlertBoard
+from dockd.custody.chain import GENESIS, Break, find_break, rfc3339
+from dockd.custody.segments import LONGEST_RECORDS, DigestList, head_text, segment_name
+from dockd.direct_io import Buffer
+from dockd.errors import DockdError, StoreConflictError, TransientError
+from dockd.events import Head
+from dockd.identity import custody_prefix
+from dockd.journal import queries, segments
+from dockd.journal.journal import Journal
+from dockd.journal.segments import SegmentRow
+from dockd.journal.transaction import Transaction
+from dockd.runtime.clock import Clock
+from dockd.runtime.workers import Worker
+from dockd.stages.heads import foreign_head
+from dockd.stages.keyring import Keyring
+from dockd.stores.base import EvidenceStore
+from dockd.wipe.facts import CustodyState
+
+log = structlog.get_logger()
+
+LOOK_S: Final = 0.2
+"""At most this often it is asked whether a segment is due."""
+
+IDLE_LOOK_S: Final = 5.0
+AT_LEAST_S: Final = 3600.0
+WAITING_S: Final = 15.0
+"""Confirmed recordings that wait to be wiped are not kept waiting longer by others that are still on their way."""
+
+FIRST_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class Notary:
+    """Signs and stores; `wipe_on` tells whether anybody waits for it, `on_stored` hears of each stored segment."""
+
+    journal: Journal
+    store: EvidenceStore
+    clock: Clock
+    alerts: AlertBoard
+    keyring: Keyring
+    dock: str
+    usable: Callable[[], bool]
+    wipe_on: Callable[[], bool]
+    begin_chain: Callable[[Transaction, Head], None]
+    on_stored: Callable[[], None]
+    worker: Worker = field(default_factory=lambda: Worker("custody"))
+    broken: str | None = None
+    """The record at which the present chain breaks, and how."""
+
+    conflict: str | None = None
+    heads_checked_s: float | None = None
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _wanted: bool = True
+    _given_up: set[tuple[int, int]] = field(default_factory=set)
+    _cut_s: float = 0.0
+    _pause_s: float = 0.0
+    _buffer: Buffer | None = None
+
+    # --- what others ask -----------------------------------------------------------------------------
+
+    def want(self) -> None:
+        """A docking was published: sign what there is."""
+        self._wanted = True
+        self._wake.set()
+
+    def state(self) -> CustodyState:
+        """For the gate."""
+        problem = None
+        if self.keyring.problem is not None:
+            problem = ("signing-key", self.keyring.problem.message)
+        elif self.broken is not None:
+            problem = ("chain-broken", f"the custody chain is broken: {self.broken}")
+        elif self.conflict is not None:
+            problem = ("custody-conflict", self.conflict)
+        return CustodyState(problem, self.heads_checked_s is not None)
+
+    def payload(self, tx: Transaction) -> dict[str, Any]:
+        """The custody log's part of the status: how far it is signed and stored, the key, and the signed head."""
+        newest = segments.newest_segment(tx, tx.chain)
+        key, head = self.keyring.key, tx.head
+        problem = self.state().problem
+        return {
+            "signed_through": 0 if newest is None else newest.last,
+            "stored_through": segments.stored_through(tx, tx.chain),
+            "public_key": None if key is None else key.public.line,
+            "fingerprint": None if key is None else key.public.fingerprint,
+            "head_signature": None if key is None else key.sign(head_text(head.chain, head.seq, head.sha256)),
+            "problem": None if problem is None else problem[1],
+        }
+
+    # --- at work -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        loop = asyncio.get_running_loop()
+
+        def wake(_: Head) -> None:
+            loop.call_soon_threadsafe(self._wake.set)
+
+        self.journal.listen(wake)
+        self._cut_s = self.clock.monotonic_s()
+        self._tell()
+        while True:
+            self._wake.clear()
+            pause_s = IDLE_LOOK_S
+            if self.usable():
+                try:
+                    await self._step()
+                    self._pause_s = 0.0
+                except StoreConflictError as error:
+                    await self._disputed(error)
+                except TransientError as error:
+                    self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._pause_s * 2))
+                    log.warning("custody_waits", error=error.message, hint=error.hint)
+                except (DockdError, OSError, ValueError, AssertionError) as error:
+                    self._pause_s = LONGEST_PAUSE_S
+                    log.exception("internal_error", error=str(error))
+                    self.alerts.put("internal_error", "custody", str(error), about="dock")
+                if self._pause_s:
+                    await asyncio.sleep(self._pause_s)
+            await asyncio.sleep(LOOK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._wake.wait()
+
+    async def _step(self) -> None:
+        if self.heads_checked_s is None or self.clock.monotonic_s() - self.heads_checked_s >= AT_LEAST_S:
+            await self._check_heads()
+        if self.keyring.key is None or self.broken is not None:
+            return
+        while await self._due():
+            if not await self._cut():
+                break
+        await self._store_all()
+
+    async def _check_heads(self) -> None:
+        """Whether the store's newest record in this dock's name is on one of this journal's chains."""
+        found = await self.worker.run(lambda: foreign_head(self.store, self.journal, custody_prefix(self.dock)))
+        if found is not None:
+            log.error("chain_not_ours", chain=found.chain, seq=found.seq)
+            await self.journal.run(lambda tx: self.begin_chain(tx, found))
+            await asyncio.to_thread(self.keyring.register, self.journal)
+            self.broken = self.conflict = None
+            self._tell()
+            what = f"the store holds record {found.seq} of chain {found.chain}, which this dock did not write"
+            self.alerts.put("chain_not_acknowledged", "dock", what)
+        self.heads_checked_s = self.clock.monotonic_s()
+
+    async def _due(self) -> bool:
+        now_s = self.clock.monotonic_s()
+        waited_s, wipe_on, wanted = now_s - self._cut_s, self.wipe_on(), self._wanted
+
+        def ask(tx: Transaction) -> bool:
+            newest = segments.newest_segment(tx, tx.chain)
+            done = 0 if newest is None else newest.last
+            if tx.head.seq <= done:
+                return False
+            if wanted or waited_s >= AT_LEAST_S or tx.head.seq - done >= LONGEST_RECORDS:
+                return True
+            return wipe_on and queries.waits_for_custody(tx, done, whole_dockings=waited_s < WAITING_S)
+
+        return await self.journal.run(ask)
+
+    async def _cut(self) -> bool:
+        """Sign the next segment; False if the chain is broken there."""
+        key = self.keyring.key
+        assert key is not None
+        self._wanted = False
+
+        def read(tx: Transaction) -> tuple[int, int, str, list[str]]:
+            newest = segments.newest_segment(tx, tx.chain)
+            first, before = (1, GENESIS) if newest is None else (newest.last + 1, newest.head_sha256)
+            return tx.chain, first, before, segments.lines_between(tx, tx.chain, first, first + LONGEST_RECORDS - 1)
+
+        chain, first, before, lines = await self.journal.run(read)
+
+        def sign() -> tuple[DigestList, str] | Break:
+            broken = find_break(lines, seq=first, prev=before)
+            if broken is not None:
+                return broken
+            made = DigestList.of(lines, first - 1, before)
+            return made, key.sign(made.text())
+
+        found = await self.worker.run(sign)
+        if isinstance(found, Break):
+            self._break(found)
+            return False
+        digests, signature = found
+
+        def note(tx: Transaction) -> None:
+            if tx.chain == chain:
+                segments.add_segment(tx, chain, digests, key.public, signature, rfc3339(tx.clock.now()))
+
+        await self.journal.run(note)
+        self._cut_s = self.clock.monotonic_s()
+        return True
+
+    async def _store_all(self) -> None:
+        for segment in await self.journal.run(segments.unstored_segments):
+            if (segment.chain, segment.first) not in self._given_up:
+                await self._bring(segment)
+
+    async def _bring(self, segment: SegmentRow) -> None:
+        """Bring one segment into the store, and take down that it is there."""
+        data = await self.journal.run(lambda tx: objects_of(tx, segment))
+        try:
+            await self.worker.run(lambda: self._store(segment, data))
+        except StoreConflictError as error:
+            if segment.chain == await self.journal.run(lambda tx: tx.chain):
+                raise
+            # Of a chain that was left because another dock goes on with it.
+            log.error("segment_not_stored", chain=segment.chain_name, first=segment.first, why=error.message)
+            self._given_up.add((segment.chain, segment.first))
+            return
+        utc = rfc3339(self.clock.now())
+        await self.journal.run(lambda tx: segments.segment_stored(tx, segment, utc))
+        log.info("custody_stored", chain=segment.chain_name, first=segment.first, last=segment.last)
+        self.alerts.put("internal_error", "custody", None)
+        self.on_stored()
+
+    def _store(self, segment: SegmentRow, objects: dict[str, bytes]) -> None:
+        """Put the three objects there and read each back, past every cache."""
+        self._buffer = self._buffer or Buffer()
+        folder = f"{custody_prefix(self.dock)}/{segment.chain_name}"
+        for name, data in objects.items():
+            key = f"{folder}/{name}"
+            # What a crash left of an earlier attempt is known by the same name.
+            upload_id = hashlib.sha256(key.encode()).hexdigest()[:32]
+            self.store.put_small(key, data, upload_id)
+            found = self.store.read_back(key, self._buffer, self.worker.control)
+            if found is None or found.digests.sha256 != hashlib.sha256(data).hexdigest():
+                raise StoreConflictError(f"the store does not give back what was put under {key}")
+
+    # --- what is wrong -------------------------------------------------------------------------------
+
+    def _break(self, found: Break) -> None:
+        self.broken = f"record {found.seq}: {found.what}"
+        log.error("chain_broken", record=found.seq, what=found.what)
+        self._tell()
+
+    async def _disputed(self, error: StoreConflictError) -> None:
+        """Something else lies where a segment belongs: somebody writes in this dock's name."""
+        if self.conflict is None:
+            log.error("custody_conflict", error=error.message, hint=error.hint)
+        self.conflict = error.message
+        self.heads_checked_s = None
+        self._pause_s = LONGEST_PAUSE_S
+        self._tell()
+
+    def _tell(self) -> None:
+        problem = self.keyring.problem
+        if problem is not None:
+            self.alerts.put("signing_key", "dock", problem.message, hint=problem.hint)
+        if self.broken is not None:
+            self.alerts.put("chain_broken", "dock", f"the custody chain is broken at {self.broken}")
+        self.alerts.put("custody_conflict", "dock", self.conflict)
+
+
+def objects_of(tx: Transaction, segment: SegmentRow) -> dict[str, bytes]:
+    """A segment's objects by name, the signature last: what has one is whole."""
+    name = segment_name(segment.first, segment.last)
+    lines = segments.lines_between(tx, segment.chain, segment.first, segment.last)
+    return {
+        f"{name}.jsonl": "".join(f"{line}\n" for line in lines).encode(),
+        f"{name}.sha256": segments.digest_list(tx, segment).text(),
+        f"{name}.sha256.sig": segment.signature.encode(),
+    }
