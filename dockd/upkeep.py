@@ -101,8 +101,6 @@ class Upkeep:
 
 def tell_of_start(alerts: AlertBoard, started: Started) -> None:
     """Raise the alerts that follow from what was found when the daemon started."""
-    if started.broken is not None:
-        alerts.put("chain_broken", "dock", started.broken)
     if started.rolled_back:
         alerts.put("journal_rolled_back", "dock", "the journal does not know this dock's last custody record")
     elif not started.acknowledged:

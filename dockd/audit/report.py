@@ -49,6 +49,11 @@ class AuditReport:
         return all(chain["ok"] for chain in self.chains)
 
     @property
+    def chain_break(self) -> str | None:
+        """Which chain breaks at which record, and how; None if all are whole."""
+        return next((f"chain {chain['chain']}: {chain['what']}" for chain in self.chains if not chain["ok"]), None)
+
+    @property
     def good(self) -> bool:
         """Whether nothing is wrong."""
         return not (self.unaccounted or self.missing or self.altered) and self.chain_ok
@@ -63,6 +68,7 @@ class AuditReport:
         return {
             **{name: getattr(self, name) for name in ("checked", "sample", "unaccounted", "missing", "altered")},
             "chain_ok": self.chain_ok,
+            "chain_break": self.chain_break,
             "chain": self.chains[-1]["chain"] if self.chains else None,
             "findings": [[found.recording, found.fault, found.detail, found.proven] for found in self.findings],
             "good_again": self.good_again,

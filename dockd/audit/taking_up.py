@@ -12,6 +12,7 @@ from dockd.audit.report import AuditReport, Finding
 from dockd.custody.chain import rfc3339
 from dockd.events import Audit
 from dockd.journal import recordings
+from dockd.journal.chain_break import note_break
 from dockd.journal.transaction import Transaction
 from dockd.paths import StatePaths
 from dockd.runtime.randomness import SystemRandomness
@@ -32,6 +33,8 @@ def record_audit(tx: Transaction, found: dict[str, Any]) -> None:
     for uid in found["good_again"]:
         record_good_again(tx, uid)
     tx.append(Audit(**{name: found[name] for name in _FIGURES}))
+    if not found["chain_ok"]:
+        note_break(tx, str(found.get("chain_break") or "an audit found a chain broken"))
     last = {"ts": rfc3339(tx.clock.now()), **{name: found[name] for name in _FIGURES}}
     tx.set_meta(_LAST, json.dumps(last))
 

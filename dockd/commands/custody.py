@@ -9,6 +9,7 @@ from dockd.commands.common import journal_read_only
 from dockd.config import load_config
 from dockd.errors import ServiceMissingError
 from dockd.events import CustodyAcknowledged
+from dockd.journal.chain_break import acknowledge_break
 from dockd.journal.journal import Journal
 from dockd.journal.transaction import Transaction
 from dockd.parts import dock_name
@@ -28,7 +29,7 @@ def export(config_path: Path) -> int:
 
 
 def acknowledge(config_path: Path, *, by: str) -> int:
-    """Let wiping go on on a chain that began without a proven predecessor; the daemon must be stopped."""
+    """Let wiping go on after a chain broke, or began without a proven predecessor; the daemon must be stopped."""
     config = load_config(config_path)
     paths = StatePaths(config.dock.state_dir)
     if not paths.journal.exists():
@@ -38,7 +39,7 @@ def acknowledge(config_path: Path, *, by: str) -> int:
 
     def tell(tx: Transaction) -> bool:
         waiting = tx.one("SELECT id FROM chain WHERE acknowledged = 0 ORDER BY id DESC LIMIT 1")
-        if waiting is None:
+        if not acknowledge_break(tx) and waiting is None:
             return False
         tx.append(CustodyAcknowledged(by=by))
         tx.run("UPDATE chain SET acknowledged = 1")

@@ -9,6 +9,7 @@ from dockd.custody.chain import line_digest
 from dockd.errors import JournalDamagedError
 from dockd.events import DockStarted, Head, IntegrityFailure
 from dockd.journal import dockings, recordings
+from dockd.journal.chain_break import note_break
 from dockd.journal.database import check_recent_chain
 from dockd.journal.transaction import Transaction
 
@@ -20,7 +21,7 @@ class Started:
     rolled_back: bool
     acknowledged: bool
     broken: str | None
-    """At which record the chain of the former run was found broken, and how."""
+    """At which record the chain of the former run was found broken just now, and how."""
     trash: tuple[str, ...]
     orphans: tuple[str, ...]
 
@@ -46,6 +47,7 @@ def start(tx: Transaction, event: DockStarted, witness: Head | None, spooled: It
         # Footage is taken in all the same; what is recorded of it goes into a chain that is whole.
         tx.begin_chain(event.model_copy(update={"predecessor": witness or "unknown"}), acknowledged=False)
         tx.append(IntegrityFailure(what="chain-broken", detail=broken))
+        note_break(tx, broken)
     elif rolled_back:
         first = event.model_copy(update={"predecessor": witness})
         tx.begin_chain(first, acknowledged=False)

@@ -12,6 +12,7 @@ from dockd.audit.taking_up import last_audit
 from dockd.custody.chain import rfc3339
 from dockd.identity import display_name, name_fields
 from dockd.journal import queries
+from dockd.journal.chain_break import noted_break
 from dockd.journal.queries import BayCounts
 from dockd.journal.rows import CameraRow, DockingRow
 from dockd.journal.transaction import DOCKING_COLUMNS, Transaction
@@ -168,12 +169,11 @@ def count_alerts(tx: Transaction, counts: dict[str, int]) -> dict[str, str | Non
     unaccounted, sole = counts["unaccounted"], counts["sole_copy"]
     cameras, faults = queries.unaccounted_cameras(tx) if unaccounted else ([], 0)
     names = ", ".join(display_name(serial) for serial in cameras)
-    last = last_audit(tx)
     return {
         "unaccounted": f"{unaccounted} recordings are unaccounted for, of: {names}" if unaccounted else None,
         "store_fault": f"{faults} confirmed recordings are missing or altered in the store" if faults else None,
         "sole_copy": f"{sole} recordings are on this dock only" if sole else None,
-        "chain_broken": f"the audit of {last['ts']} found a chain broken" if last and not last["chain_ok"] else None,
+        "chain_broken": noted_break(tx),
     }
 
 

@@ -23,6 +23,7 @@ from dockd.errors import DockdError, StoreConflictError, TransientError
 from dockd.events import Head
 from dockd.identity import custody_prefix
 from dockd.journal import queries, segments
+from dockd.journal.chain_break import note_break
 from dockd.journal.journal import Journal
 from dockd.journal.segments import SegmentRow
 from dockd.journal.transaction import Transaction
@@ -201,7 +202,10 @@ class Notary:
 
         found = await self.worker.run(sign)
         if isinstance(found, Break):
-            self._break(found)
+            self.broken = f"record {found.seq}: {found.what}"
+            log.error("chain_broken", record=found.seq, what=found.what)
+            what = f"chain {self.journal.head.chain}: {self.broken}"
+            await self.journal.run(lambda tx: note_break(tx, what))
             return False
         digests, signature = found
 
@@ -251,11 +255,6 @@ class Notary:
 
     # --- what is wrong -------------------------------------------------------------------------------
 
-    def _break(self, found: Break) -> None:
-        self.broken = f"record {found.seq}: {found.what}"
-        log.error("chain_broken", record=found.seq, what=found.what)
-        self._tell()
-
     async def _disputed(self, error: StoreConflictError) -> None:
         """Something else lies where a segment belongs: somebody writes in this dock's name."""
         if self.conflict is None:
@@ -269,8 +268,6 @@ class Notary:
         problem = self.keyring.problem
         if problem is not None:
             self.alerts.put("signing_key", "dock", problem.message, hint=problem.hint)
-        if self.broken is not None:
-            self.alerts.put("chain_broken", "dock", f"the custody chain is broken at {self.broken}")
         self.alerts.put("custody_conflict", "dock", self.conflict)
 
 

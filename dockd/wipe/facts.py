@@ -19,6 +19,7 @@ from dockd.custody.segments import segment_name
 from dockd.errors import DockdError, StoreUnavailableError
 from dockd.identity import custody_prefix
 from dockd.journal import queries, segments
+from dockd.journal.chain_break import noted_break
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
 from dockd.journal.transaction import Transaction
@@ -72,6 +73,7 @@ class _StoreFacts:
 class _JournalFacts:
     holds: Sequence[Sequence[str]]
     acknowledged: bool
+    broken: str | None
     signatures: Sequence[str | None]
     """Under which key the signature lies over the record that says that a recording is confirmed."""
 
@@ -111,19 +113,21 @@ class SiteFacts:
             return _JournalFacts(
                 [queries.holds_over(tx, row) for row in rows],
                 chain is not None and bool(chain[0]),
+                noted_break(tx),
                 [_signature_key(tx, row) for row in rows],
             )
 
         known = await self.journal.run(ask)
         store = await self._store_facts(rows, {key for key in known.signatures if key is not None})
         custody = self.custody()
+        broken = None if known.broken is None else ("chain-broken", f"the custody log is broken: {known.broken}")
         return [
             Standing(
                 row=row,
                 wipe_on=self.wipe_on(),
                 grace_left_s=self.grace_left_s(row),
                 chain_acknowledged=known.acknowledged,
-                custody_problem=custody.problem,
+                custody_problem=custody.problem or broken,
                 heads_checked=custody.heads_checked,
                 record_in_store=None if store is None else known.signatures[index] in store.signatures,
                 identity_clash=self.clash(),

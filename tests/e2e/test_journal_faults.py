@@ -1,6 +1,7 @@
 """Journals from the future, damaged, restored from a backup or lost, and a clock that jumps."""
 
 import json
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -85,13 +86,37 @@ def rewritten(path: Path) -> None:
     journal.close()
 
 
-@pytest.mark.parametrize("damage", [no_sqlite, cut_short, holed, rewritten])
+@pytest.mark.parametrize("damage", [no_sqlite, cut_short, holed])
 def test_a_damaged_journal_is_refused(make_dock, damage):
     dock = worked_a_while(make_dock)
     kept = (dock.state / "journal.db").read_bytes()
     damage(dock.state / "journal.db")
     refused_and_unharmed(dock)
     put_back(dock, kept)
+
+
+def test_a_chain_that_was_rewritten_takes_in_and_wipes_nothing_until_that_is_acknowledged(make_dock):
+    dock = worked_a_while(make_dock)
+    rewritten(dock.state / "journal.db")
+    dock.chain_whole = False
+    dock.cameras.add("CAM2", FILES)
+    dock.start()
+    alert = dock.wait_alert("chain_broken")
+    assert re.search(r"record \d+ of chain [0-9a-f]{16} breaks the chain", alert["what"])
+    dock.wait(lambda status: status["counts"]["in_store"] == 4, "what is docked is taken in all the same")
+    dock.wait_idle()
+    assert dock.cameras.to_wipe()[0] == len(FILES), "nothing was wiped"
+    assert "chain" in dock.explain("CAM2")
+    dock.judge(finished=True)
+    assert dock.term() == 0
+    # The same at the next start.
+    dock.start()
+    dock.wait_alert("chain_broken")
+    assert dock.term() == 0
+    dock.run("custody", "acknowledge", "--by", "a clerk")
+    dock.start()
+    dock.wait(lambda status: dock.cameras.to_wipe()[0] == 0, "the camera is emptied")
+    dock.wait_no_alert("chain_broken")
 
 
 def test_an_empty_file_in_the_place_of_the_journal_loses_nothing(make_dock):
