@@ -40,7 +40,7 @@ $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
 
 # What the tests look and meddle with; the daemon itself needs none of it. Without them tests are skipped, loudly.
 $(VENV)/.test-packages: scripts/system-packages | $(VENV)/.dependencies
-	@if scripts/system-packages $(PYTHON) strace mkfs.ext4:e2fsprogs cc:gcc cc:libc6-dev mosquitto openssl \
+	@if scripts/system-packages $(PYTHON) strace mkfs.ext4:e2fsprogs cc:gcc cc:libc6-dev mosquitto openssl ssh-keygen:openssh-client \
 		mosquitto_sub:mosquitto-clients b3sum umockdev-wrapper:umockdev dbus-daemon; then touch $@; \
 		else test -z "$$DOCKD_CI"; fi
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -117,6 +118,24 @@ def _hold_list(args: argparse.Namespace) -> int:
     return show(args.config, as_json=args.json)
 
 
+def _key_init(args: argparse.Namespace) -> int:
+    from dockd.commands.key import init
+
+    return init(args.config)
+
+
+def _key_show(args: argparse.Namespace) -> int:
+    from dockd.commands.key import show
+
+    return show(args.config)
+
+
+def _key_rotate(args: argparse.Namespace) -> int:
+    from dockd.commands.key import rotate
+
+    return rotate(args.config)
+
+
 def _custody_export(args: argparse.Namespace) -> int:
     from dockd.commands.custody import export
 
@@ -139,7 +158,7 @@ def _command(
     parser.add_argument(
         "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default: {DEFAULT_CONFIG}"
     )
-    parser.set_defaults(function=function)
+    parser.set_defaults(function=function, as_service=True)
     return parser
 
 
@@ -151,6 +170,7 @@ def _group(commands: argparse._SubParsersAction[_Parser], name: str, does: str) 
 def _add_setup(commands: argparse._SubParsersAction[_Parser]) -> None:
     does = "write a dock's first configuration, and make its store known; asks on a terminal for what is not given"
     setup = _command(commands, "setup", does, _setup)
+    setup.set_defaults(as_service=False)
     setup.add_argument("--agency", metavar="NAME", help="who owns the evidence")
     setup.add_argument("--site", metavar="NAME", help="where the dock stands")
     setup.add_argument("--name", metavar="NAME", help="the dock's name, unique within the site")
@@ -173,6 +193,20 @@ def _add_setup(commands: argparse._SubParsersAction[_Parser]) -> None:
     setup.add_argument("--no-store-init", action="store_true", help="leave the store as it is")
 
 
+def _add_custody(commands: argparse._SubParsersAction[_Parser]) -> None:
+    key = _group(commands, "key", "look after the dock's signing key")
+    _command(key, "init", "make the key, or one in place of a key that is lost; dockd must not run then", _key_init)
+    _command(key, "show", "print the public key, as a line for the registry of keys (allowed_signers)", _key_show)
+    _command(key, "rotate", "put a new key in its place; dockd must not run", _key_rotate)
+
+    custody = _group(commands, "custody", "look after the custody chain")
+    _command(custody, "export", "print the present chain, one record a line", _custody_export)
+    acknowledge = _command(
+        custody, "acknowledge", "let wiping go on after a new chain had to be begun", _custody_acknowledge
+    )
+    acknowledge.add_argument("--by", type=_filled, required=True, help="who; it is recorded")
+
+
 _CONTROLS = (
     ("pause", "begin nothing new: nothing is taken from cameras, nothing is wiped", False),
     ("resume", "go on after a pause", False),
@@ -190,6 +224,7 @@ def build_parser() -> argparse.ArgumentParser:
     json_help = "print JSON"
 
     run = _command(commands, "run", "run the daemon", _run)
+    run.set_defaults(as_service=False)
     run.add_argument(
         "--print-messages", action="store_true", help="print what would be said over MQTT, instead of a broker"
     )
@@ -208,7 +243,8 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="show it again and again, until interrupted")
     explain = _command(commands, "explain", "say why each recording of a camera is (not) wiped yet", _explain)
     explain.add_argument("camera", metavar="CAMERA", help="the camera's serial")
-    _command(commands, "bays", "print the USB ports of this machine, as TOML to paste", _bays)
+    bays = _command(commands, "bays", "print the USB ports of this machine, as TOML to paste", _bays)
+    bays.set_defaults(as_service=False)
     audit = _command(commands, "audit", "read the store again and compare it with the journal", _audit)
     audit.add_argument("--sample", type=_positive, metavar="N", help="read only N recordings, chosen at random")
     audit.add_argument("--json", action="store_true", help=json_help)
@@ -240,12 +276,7 @@ def build_parser() -> argparse.ArgumentParser:
     listing = _command(hold, "list", "list the legal holds in force", _hold_list)
     listing.add_argument("--json", action="store_true", help=json_help)
 
-    custody = _group(commands, "custody", "look after the custody chain")
-    _command(custody, "export", "print the present chain, one record a line", _custody_export)
-    acknowledge = _command(
-        custody, "acknowledge", "let wiping go on after a new chain had to be begun", _custody_acknowledge
-    )
-    acknowledge.add_argument("--by", type=_filled, required=True, help="who; it is recorded")
+    _add_custody(commands)
     return parser
 
 
@@ -266,6 +297,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     function: Callable[[argparse.Namespace], int] = args.function
     try:
+        if os.geteuid() == 0 and getattr(args, "as_service", False):
+            from dockd.commands.service_user import become_service
+
+            become_service(args.config)
         return function(args)
     except DockdError as error:
         print(error.told(), file=sys.stderr)

@@ -148,11 +148,24 @@ def forbidden_places(*places: Path) -> Forbidden:
     return Forbidden(frozenset(ids), tuple(systems))
 
 
+_KEPT: dict[str, Path] = {}
+
+
 def credential_path(name: str) -> Path:
     """Where a secret's file lies: in systemd's $CREDENTIALS_DIRECTORY, else in /etc/dockd/credentials.
 
     The unit loads a whole folder as `dockd`; systemd then puts that before each name, with an underscore.
     """
+    if name in _KEPT:
+        return _KEPT[name]
     folder = Path(os.environ.get("CREDENTIALS_DIRECTORY") or "/etc/dockd/credentials")
     loaded = folder / f"dockd_{name}"
     return loaded if loaded.exists() else folder / name
+
+
+def keep_credential(name: str) -> None:
+    """Read a secret now, into memory of this process, for when its file may not be read any more."""
+    data = credential_path(name).read_bytes()
+    fd = os.memfd_create(f"credential-{name}", os.MFD_CLOEXEC)
+    os.write(fd, data)
+    _KEPT[name] = Path(f"/proc/self/fd/{fd}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,35 @@ class Fake:
             lines.append(dumps(envelope | record))
         return lines
 
+    @property
+    def segment(self) -> Path:
+        """The list of digests of the one segment, beside which lie its records and its signature."""
+        (found,) = (self.root / "store").rglob("*.sha256")
+        return found
+
+    def sign(self) -> None:
+        """Put everything that was recorded into the store as one signed segment, as a dock would."""
+        lines = self.custody()
+        digests = [hashlib.sha256(line.encode()).hexdigest() for line in lines]
+        folder = self.root / "store/calgary/custody/district-4/dock-07" / digests[0][:16]
+        folder.mkdir(parents=True)
+        base = folder / f"{1:012d}-{len(lines):012d}"
+        base.with_suffix(".jsonl").write_text("".join(f"{line}\n" for line in lines))
+        listed = base.with_suffix(".sha256")
+        rows = [("0" * 64, 0), *zip(digests, range(1, len(lines) + 1), strict=True)]
+        listed.write_text("".join(f"{digest}  {seq}\n" for digest, seq in rows))
+        if shutil.which("ssh-keygen") is None:
+            listed.with_suffix(".sha256.sig").write_text("no ssh-keygen is there to make one, or to check it")
+            return
+        key = self.root / "key"
+        if not key.exists():
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        signed = ["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", "dockd-custody", listed]
+        subprocess.run(signed, check=True, capture_output=True)
+
     def world(self) -> World:
+        if self.records and not any((self.root / "store").rglob("*.sha256")):
+            self.sign()
         names = ("recordings", *oracle.BUCKETS, "wiped")
         counts = dict.fromkeys(names, 0) | self.counts
         return World(

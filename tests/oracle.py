@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from oracle_segments import segments
 from oracle_world import BY_TEST, OBJECT_NAME, Content, Planted, World, load, named, part_of_key
 
 BUCKETS = ("in_store", "on_docked_camera", "sole_copy", "awaiting_return", "unaccounted")
@@ -290,7 +291,7 @@ def manifests(world: World) -> Iterator[str]:
 
 def judge(world: World) -> list[str]:
     """Every violation, as a sentence; empty if there is none."""
-    checks = (footage, store, status, chain, claims, manifests)
+    checks = (footage, store, status, chain, claims, manifests, segments)
     return [sentence for check in checks for sentence in check(world)]
 
 

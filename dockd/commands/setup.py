@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import pwd
 import re
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
+from dockd.commands.service_user import service_user
 from dockd.config import config_from, load_config, values
 from dockd.durable import fsync_dir, publish_noreplace
 from dockd.errors import EXIT_DONE, EXIT_SERVICE_MISSING, ConfigError, UsageError
@@ -23,7 +23,6 @@ from dockd.runtime.randomness import Randomness, SystemRandomness
 
 Ask = Callable[[str], str]
 
-SERVICE_USER: Final = "dockd"
 DEFAULT_PLACE: Final = Path("/etc/dockd/config.toml")
 HEADER: Final = """\
 # Made by dockd setup; yours to change. Then: dockd check, systemctl restart dockd
@@ -259,7 +258,7 @@ def _there_already(config: Path) -> UsageError:
 
 def _init_store(config: Path, store: Path, wishes: Wishes, ask: Ask | None) -> int:
     """Make the store known, as the user that the service runs as; the exit code."""
-    user = _service_user()
+    user = service_user()
     if not store.exists():
         make = wishes.make_store
         if not make and ask is not None:
@@ -284,20 +283,10 @@ def _init_store(config: Path, store: Path, wishes: Wishes, ask: Ask | None) -> i
     return code
 
 
-def _service_user() -> pwd.struct_passwd | None:
-    """Whom root acts as; None for anybody else, and where there is no such user."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam(SERVICE_USER)
-    except KeyError:
-        return None
-
-
 def _tell_next(config: Path, tables: Mapping[str, Any], *, done: bool) -> None:
     which = "" if config == DEFAULT_PLACE else f" --config {config}"
     # As root it would make a file that the service may not read.
-    user = _service_user()
+    user = service_user()
     who = f"runuser -u {user.pw_name} -- " if user else ""
     steps = [] if done else [(f"{who}dockd store init{which}", "makes the store known; once for each store")]
     steps += [

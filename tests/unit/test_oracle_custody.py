@@ -92,3 +92,37 @@ def test_a_record_of_what_is_no_recording_is_named(sound):
 def test_a_key_outside_the_contract_is_named(sound):
     sound.records[2]["key"] = "calgary/recordings/other/name"
     assert_named(sound, "does not begin with")
+
+
+# --- what lies in the store, signed ------------------------------------------------------------------
+
+
+def test_a_wipe_whose_confirmation_nobody_signed_is_named(sound):
+    sound.sign()
+    sound.segment.with_suffix(".sha256.sig").unlink()
+    assert_named(sound, "a wipe began", "not signed")
+
+
+@pytest.mark.parametrize("what", ["record", "list", "signature", "gone", "moved", "other journal"])
+def test_a_segment_that_was_touched_is_named(sound, what):
+    sound.sign()
+    listed = sound.segment
+    records, signature = listed.with_suffix(".jsonl"), listed.with_suffix(".sha256.sig")
+    if what == "record":
+        records.write_text(records.read_text().replace("one.MP4", "two.MP4", 1))
+        assert_named(sound, "the list and the records differ")
+    elif what == "list":
+        listed.write_text(listed.read_text().replace("a", "b", 1))
+        assert_named(sound, ".sha256.sig: ", "ignature")
+    elif what == "signature":
+        signature.write_text(signature.read_text().replace("U1NIU0lH", "U1NIU0lI", 1))
+        assert_named(sound, ".sha256.sig: ")
+    elif what == "gone":
+        records.unlink()
+        assert_named(sound, "but not what it signs")
+    elif what == "moved":
+        listed.parent.rename(listed.parent.with_name("0123456789abcdef"))
+        assert_named(sound, "another chain than its folder says")
+    else:
+        sound.records[2]["version"] = "another"
+        assert_named(sound, "is another one in the dock's journal")

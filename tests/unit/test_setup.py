@@ -40,7 +40,7 @@ class Person:
 @pytest.fixture(autouse=True)
 def _nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also as root on a machine with dockd's package the tests' folders are the tests' own."""
-    monkeypatch.setattr("dockd.commands.setup.SERVICE_USER", "no such user")
+    monkeypatch.setattr("dockd.commands.service_user.SERVICE_USER", "no such user")
 
 
 @pytest.fixture
