@@ -9,6 +9,7 @@ from dockd.events import KeyRegistered, KeyRotated
 from dockd.journal.transaction import Transaction
 
 _KEY: Final = "signing_key"
+_PROBLEM: Final = "signing_key_problem"
 
 
 def registered_key(tx: Transaction) -> PublicKey | None:
@@ -44,3 +45,16 @@ def rotate_key(tx: Transaction, event: KeyRotated) -> None:
     """Record a rotation that both keys have signed."""
     tx.append(event)
     tx.set_meta(_KEY, f"{tx.chain} {event.new_public_key}")
+
+
+def note_key_problem(tx: Transaction, problem: str | None) -> None:
+    """Remember why nothing can be signed; None if it can."""
+    if problem is None:
+        tx.run("DELETE FROM meta WHERE key = ?", _PROBLEM)
+    else:
+        tx.set_meta(_PROBLEM, problem)
+
+
+def key_problem(tx: Transaction) -> str | None:
+    """Why nothing could be signed when the daemon last started; None if it could."""
+    return tx.meta(_PROBLEM)

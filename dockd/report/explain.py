@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dockd.identity import plain_name, plain_text
-from dockd.journal import queries
+from dockd.journal import queries, segments
+from dockd.journal.chain_break import noted_break
 from dockd.journal.recordings import LOST_HERE
 from dockd.journal.rows import RecordingRow
+from dockd.journal.signing_key import key_problem
 from dockd.journal.transaction import Transaction
 from dockd.lifecycle import RecordingState
 
@@ -88,6 +90,13 @@ def _why_kept(tx: Transaction, row: RecordingRow, wipe_mode: str, grace_s: float
     left_s = grace_s - (float(tx.meta("seen_s") or 0.0) - (row.confirmed_seen_s or 0.0))
     if grace_s and left_s > 0:
         return f"it stays on the camera until its grace time is over, in about {left_s:.0f} s of dockd running."
+    broken, unsigned = noted_break(tx), key_problem(tx)
+    if broken is not None:
+        return f"it stays on the camera because the custody log is broken ({broken}); see: dockd custody acknowledge."
+    if unsigned is not None:
+        return f"it stays on the camera because nothing can be signed ({unsigned})."
     if row.wipe_refusal is not None:
         return f"it stays on the camera ({row.wipe_refusal})."
+    if segments.holds_record(tx, row.confirmed_chain, row.confirmed_seq) is None:
+        return "it is wiped once the record of that is signed and in the store too."
     return "it is wiped as soon as the gate has been passed."

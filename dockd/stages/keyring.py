@@ -14,7 +14,7 @@ from dockd.custody.sshsig import PublicKey
 from dockd.durable import fsync_dir
 from dockd.errors import SigningKeyError
 from dockd.journal.journal import Journal
-from dockd.journal.signing_key import register_key, registered_key
+from dockd.journal.signing_key import note_key_problem, register_key, registered_key
 
 log = structlog.get_logger()
 
@@ -55,6 +55,8 @@ class Keyring:
             log.error("signing_key_unusable", error=error.message, hint=error.hint)
         else:
             made.register(journal)
+        problem = None if made.problem is None else made.problem.message
+        journal.run_in_thread(lambda tx: note_key_problem(tx, problem))
         return made
 
     def register(self, journal: Journal) -> None:

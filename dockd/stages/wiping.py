@@ -128,7 +128,7 @@ class Wiping:
             return False
         self.waits = "its custody record is not signed and in the store yet"
         if proven is None:
-            # Of another chain than the present one, which alone is signed: it is confirmed anew.
+            # What a chain wipes it has confirmed itself: it is read back from the store once more.
             self.lane.freshen(row.id, row.camera)
         return True
 
@@ -190,10 +190,10 @@ class Wiping:
 
 
 def _in_custody(tx: Transaction, rows: Sequence[RecordingRow]) -> dict[int, bool | None]:
-    """Whether the record that says so of each is in the store; None if it never will be."""
+    """Whether the present chain's record that says so of each is in the store; None if it has no such record."""
     return {
-        row.id: True
-        if segments.holds_record(tx, row.confirmed_chain, row.confirmed_seq) is not None
-        else (None if row.confirmed_chain != tx.chain else False)
+        row.id: None
+        if row.confirmed_chain != tx.chain
+        else segments.holds_record(tx, row.confirmed_chain, row.confirmed_seq) is not None
         for row in rows
     }

@@ -170,6 +170,6 @@ class SiteFacts:
 
 def _signature_key(tx: Transaction, row: RecordingRow) -> str | None:
     segment = segments.holds_record(tx, row.confirmed_chain, row.confirmed_seq)
-    if segment is None:
+    if segment is None or segment.chain != tx.chain:
         return None
     return f"{custody_prefix(tx.dock)}/{segment.chain_name}/{segment_name(segment.first, segment.last)}.sha256.sig"

@@ -10,29 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from contract.tools import Steps, plant
+from custody_signing import sign_all
 
 from dockd.cameras.folder import FolderCamera
 from dockd.cameras.patterns import matcher
-from dockd.custody.chain import GENESIS
 from dockd.custody.keys import SigningKey
-from dockd.custody.segments import DigestList
 from dockd.direct_io import Buffer
 from dockd.events import DockStarted
-from dockd.identity import custody_prefix
-from dockd.journal import dockings, segments
+from dockd.journal import dockings
 from dockd.journal.database import open_for_reading
 from dockd.journal.dockings import Rules, SeenFile
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
 from dockd.journal.startup import Started, start
-from dockd.journal.transaction import Transaction
 from dockd.paths import Forbidden
 from dockd.runtime.clock import SystemClock
 from dockd.runtime.randomness import SystemRandomness
 from dockd.runtime.workers import Control
 from dockd.spool.space import SpaceBudget
 from dockd.spool.spool import Spool
-from dockd.stages.notary import objects_of
 from dockd.stages.offload import OffloadParts, copy_recording
 from dockd.stages.upload import StoreParts, upload_recording
 from dockd.stages.verify import confirm_recording
@@ -138,19 +134,7 @@ class World:
 
     def sign(self) -> None:
         """Sign what was recorded so far, and bring it into the store, as the notary does."""
-
-        def cut(tx: Transaction) -> dict[str, bytes]:
-            newest = segments.newest_segment(tx, tx.chain)
-            first, before = (1, GENESIS) if newest is None else (newest.last + 1, newest.head_sha256)
-            digests = DigestList.of(segments.lines_between(tx, tx.chain, first, tx.head.seq), first - 1, before)
-            segments.add_segment(tx, tx.chain, digests, self.key.public, self.key.sign(digests.text()), "now")
-            made = segments.newest_segment(tx, tx.chain)
-            assert made is not None
-            segments.segment_stored(tx, made, "now")
-            folder = f"{custody_prefix(DOCK)}/{made.chain_name}"
-            return {f"{folder}/{name}": data for name, data in objects_of(tx, made).items()}
-
-        for key, data in self.journal.run_in_thread(cut).items():
+        for key, data in self.journal.run_in_thread(lambda tx: sign_all(tx, self.key)).items():
             self.store.put_small(key, data)
 
     # --- looking -------------------------------------------------------------------------------------

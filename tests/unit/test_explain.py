@@ -85,6 +85,8 @@ def test_what_keeps_a_confirmed_one_on_the_camera_is_named(desk: Desk) -> None:
     assert row.store_key in sentence(desk, row)
     assert row.confirmed_utc is not None
     assert row.confirmed_utc in sentence(desk, row)
+    assert "once the record of that is signed" in sentence(desk, row)
+    desk.sign()
     assert "wiped as soon as" in sentence(desk, row)
     assert "wipe.mode is off" in sentence(desk, row, "off")
     assert "observe" in sentence(desk, row, "observe")
