@@ -69,7 +69,8 @@ class Notary:
     conflict: str | None = None
     heads_checked_s: float | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _wanted: bool = True
+    _wanted: int = 1
+    _served: int = 0
     _given_up: set[tuple[int, int]] = field(default_factory=set)
     _cut_s: float = 0.0
     _pause_s: float = 0.0
@@ -79,7 +80,7 @@ class Notary:
 
     def want(self) -> None:
         """A docking was published: sign what there is."""
-        self._wanted = True
+        self._wanted += 1
         self._wake.set()
 
     def state(self) -> CustodyState:
@@ -168,23 +169,27 @@ class Notary:
     async def _due(self) -> bool:
         now_s = self.clock.monotonic_s()
         waited_s, wipe_on, wanted = now_s - self._cut_s, self.wipe_on(), self._wanted
+        asked_for = wanted > self._served
 
-        def ask(tx: Transaction) -> bool:
+        def ask(tx: Transaction) -> bool | None:
             newest = segments.newest_segment(tx, tx.chain)
             done = 0 if newest is None else newest.last
             if tx.head.seq <= done:
-                return False
-            if wanted or waited_s >= AT_LEAST_S or tx.head.seq - done >= LONGEST_RECORDS:
+                return None
+            if asked_for or waited_s >= AT_LEAST_S or tx.head.seq - done >= LONGEST_RECORDS:
                 return True
             return wipe_on and queries.waits_for_custody(tx, done, whole_dockings=waited_s < WAITING_S)
 
-        return await self.journal.run(ask)
+        due = await self.journal.run(ask)
+        if due is None:
+            # Nothing is left; what was asked for meanwhile is still to be done.
+            self._served = wanted
+        return bool(due)
 
     async def _cut(self) -> bool:
         """Sign the next segment; False if the chain is broken there."""
         key = self.keyring.key
         assert key is not None
-        self._wanted = False
 
         def read(tx: Transaction) -> tuple[int, int, str, list[str]]:
             newest = segments.newest_segment(tx, tx.chain)

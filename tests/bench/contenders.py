@@ -121,5 +121,11 @@ CONTENDERS = [
         "docked until emptied: the same, then the cameras' files read a second time, and deleted",
         lambda site: daemon.run(site, wipe=True),
     ),
+    Contender(
+        "daemon-unsigned",
+        "dockd: whole, wipe on, unsigned",
+        "the same without a notary, which no installed dockd is: what signing and storing custody costs",
+        lambda site: daemon.run(site, wipe=True, program=[str(HERE / "unsigned_daemon.py")]),
+    ),
 ]
 """In the order in which the first round goes through them."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ class DaemonFailed(Exception):  # noqa: N818 - it names what happened
 class Dock:
     """One daemon with folders of its own below the site's target."""
 
-    def __init__(self, site: Site, *, wipe: bool) -> None:
+    def __init__(self, site: Site, *, wipe: bool, program: Sequence[str]) -> None:
+        self._program = program
         root = site.target
         self.cameras, self.waiting = root / "cameras", root / "waiting"
         self.state, self.store = root / "state", root / "store"
@@ -70,7 +71,7 @@ class Dock:
         self._told_at_ns = 0
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "dockd", *arguments, "--config", str(self.config)]
+        return [sys.executable, *self._program, *arguments, "--config", str(self.config)]
 
     def status(self) -> dict[str, Any]:
         """What the daemon last said of itself: the file that `dockd status --json` prints."""
@@ -99,9 +100,9 @@ def _await(watched: Watched, condition: Callable[[], bool], limit_s: float) -> N
         time.sleep(POLL_S)
 
 
-def run(site: Site, *, wipe: bool) -> Cost:
+def run(site: Site, *, wipe: bool, program: Sequence[str] = ("-m", "dockd")) -> Cost:
     """Dock all cameras at once; what it cost until the status says that all is confirmed, or wiped."""
-    dock = Dock(site, wipe=wipe)
+    dock = Dock(site, wipe=wipe, program=program)
     subprocess.run(dock.command("store", "init"), check=True, capture_output=True)
     wanted, count = ("wiped" if wipe else "in_store"), len(site.sha256)
     watched = Watched(dock.command("run"), os.environ | {"PYTHONUNBUFFERED": "1"})

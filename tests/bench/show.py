@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from statistics import median
 from typing import Any
 
 from measure import Cost
@@ -93,6 +94,14 @@ def notes_of(result: dict[str, Any], scenario: dict[str, Any]) -> list[str]:
         notes.append(
             f"dockd: offload, without the start of Python: {rows['offload']['extra']['work_wall_s']:.2f} s, "
             f"{rows['offload']['extra']['work_cpu_s'] * 1e9 / scenario['total_bytes']:.2f} CPU-s/GB."
+        )
+    signed, unsigned = (scenario["runs"].get(key) for key in ("daemon-wipe", "daemon-unsigned"))
+    if signed and unsigned:
+        ends = [[run["extra"]["last_recorded_s"] for run in runs] for runs in (signed, unsigned)]
+        pairs = [one / other for one, other in zip(*ends, strict=True)]
+        notes.append(
+            f"Signing and storing custody: the last record of a recording wiped comes after {median(pairs):.3f} of the "
+            f"time without it ({min(pairs):.3f}-{max(pairs):.3f})."
         )
     for key, what in (("daemon", "confirmed"), ("daemon-wipe", "wiped")):
         if key in rows:

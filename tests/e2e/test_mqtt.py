@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import signal
@@ -19,6 +20,8 @@ from e2e.broker import ROOT, Broker, Collector, Heard, Listener
 from e2e.harness import Dock
 from e2e.kernel import WRITES, traced
 
+from dockd.custody.segments import head_text
+from dockd.custody.sshsig import verify
 from dockd.report import payloads
 
 MODELS: dict[str, type[payloads.Payload]] = {
@@ -169,6 +172,10 @@ def test_all_that_is_retained_is_said_anew_after_each_connect(talking: Dock, bro
     with Listener(broker.port) as late:
         late.wait(lambda: all(late.last(topic) for topic in wanted), "all that is retained")
         assert all(heard.retain for heard in late.heard[: len(wanted)])
+        head, info = late.last("custody/head"), late.last("info")
+    signed = head_text(head["chain"], head["seq"], head["sha256"])
+    assert verify(head["signature"], "dockd-custody", signed).line == info["public_key"]
+    assert hashlib.sha256(dock.custody()[head["seq"] - 1].encode()).hexdigest() == head["sha256"]
 
 
 def test_what_is_over_is_taken_back_also_by_a_later_run(talking: Dock, broker: Broker) -> None:
