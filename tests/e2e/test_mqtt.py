@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import signal
@@ -20,6 +19,7 @@ from e2e.broker import ROOT, Broker, Collector, Heard, Listener
 from e2e.harness import Dock
 from e2e.kernel import WRITES, traced
 
+from dockd.custody.chain import line_digest
 from dockd.custody.segments import head_text
 from dockd.custody.sshsig import verify
 from dockd.report import payloads
@@ -153,9 +153,8 @@ def test_events_are_the_chain_in_order_without_a_gap_over_restarts(talking: Dock
         dock.wait_emptied()
         lines = [json.loads(line) for line in dock.custody()]
         listener.wait(lambda: len(collector.records) >= len(lines), "all events")
-    assert [(r["seq"], r["event"], r["ts"]) for r in collector.records[: len(lines)]] == [
-        (line["seq"], line["event"], line["time"]) for line in lines
-    ]
+    heard = [(r["seq"], r["event"], r["ts"]) for r in collector.records[: len(lines)]]
+    assert heard == [(line["seq"], line["event"], line["time"]) for line in lines]
     assert len({record["boot"] for record in collector.records}) == 2
 
 
@@ -173,9 +172,9 @@ def test_all_that_is_retained_is_said_anew_after_each_connect(talking: Dock, bro
         late.wait(lambda: all(late.last(topic) for topic in wanted), "all that is retained")
         assert all(heard.retain for heard in late.heard[: len(wanted)])
         head, info = late.last("custody/head"), late.last("info")
-    signed = head_text(head["chain"], head["seq"], head["sha256"])
-    assert verify(head["signature"], "dockd-custody", signed).line == info["public_key"]
-    assert hashlib.sha256(dock.custody()[head["seq"] - 1].encode()).hexdigest() == head["sha256"]
+    signer = verify(head["signature"], "dockd-custody", head_text(head["chain"], head["seq"], head["sha256"]))
+    assert signer.line == info["public_key"]
+    assert line_digest(dock.custody()[head["seq"] - 1]) == head["sha256"]
 
 
 def test_what_is_over_is_taken_back_also_by_a_later_run(talking: Dock, broker: Broker) -> None:
