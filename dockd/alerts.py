@@ -173,6 +173,11 @@ ALERTS: dict[str, AlertKind] = {
         "wiped is in the store. Keep the camera back and look at its card.",
         "files that were to stay on the camera are not as they were before the wipe",
     ),
+    "timestamp_unavailable": AlertKind(
+        "warning",
+        "The time stamping authority gives no stamp that can be used. Footage is not touched by this. Look at "
+        "[custody] tsa_url and tsa_ca_file; it is asked again.",
+    ),
     "unaccounted": AlertKind(
         "critical",
         "Recordings are not where they should be: they left their camera before they were whole here, or their copy "

@@ -24,7 +24,7 @@ from dockd.journal.rows import RecordingRow
 from dockd.journal.seen_time import SeenTime
 from dockd.journal.startup import Started, begin_after, start
 from dockd.journal.transaction import Transaction
-from dockd.parts import accepted_weaknesses, check_places, connector, dock_name, key_place, make_store
+from dockd.parts import accepted_weaknesses, check_places, connector, dock_name, key_place, make_stamper, make_store
 from dockd.paths import StatePaths, forbidden_places, lock_state_dir
 from dockd.reloading import reloaded
 from dockd.report.live import LiveReport
@@ -110,6 +110,8 @@ class Daemon:
                     group.create_task(self.auditor.run(), name="auditor"),
                     group.create_task(self.status_file.run(), name="status"),
                 ]
+                if self.stamper is not None:
+                    tasks.append(group.create_task(self.stamper.run(), name="stamper"))
                 if self.bays is not None:
                     tasks.append(group.create_task(self.bays.run(), name="bays"))
                 # The last one: once it runs, all others do.
@@ -166,6 +168,7 @@ class Daemon:
             self.clock.now,
         )
         self.notary = self._make_notary()
+        self.stamper = make_stamper(config, self.journal, store, self.alerts, lambda: self.keeper.usable)
         self.switches = Switches(self.clock.monotonic_s)
         self.journal.run_in_thread(self.switches.load)
         self.bays = self._make_bays()
@@ -376,7 +379,8 @@ class Daemon:
             self._clean = await self.bays.stop(STOP_S)
 
     def _store_workers(self) -> list[Worker]:
-        return [*self.lane.workers, self.calls.worker, self.notary.worker]
+        stamper = [] if self.stamper is None else [self.stamper.worker]
+        return [*self.lane.workers, self.calls.worker, self.notary.worker, *stamper]
 
     async def _close(self) -> bool:
         """Close the journal; False if threads are stuck in the kernel and were left behind."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dockd.alerts import AlertBoard
 from dockd.config import Config, S3StoreSettings
 from dockd.errors import StoreUnavailableError
+from dockd.journal.journal import Journal
 from dockd.paths import StatePaths, check_disjoint, credential_path
 from dockd.report.link import Message
 from dockd.report.mqtt import BrokerSettings, connect
@@ -18,6 +21,7 @@ from dockd.stores.filesystem import FilesystemStore
 from dockd.stores.probe import NOTHING_KNOWN, ProbeResult, S3Knowledge
 
 if TYPE_CHECKING:
+    from dockd.stages.stamper import Stamper
     from dockd.stores.s3_bucket import S3Settings
 
 
@@ -96,6 +100,19 @@ def key_place(config: Config) -> KeyPlace:
     if name is None:
         return KeyPlace(StatePaths(config.dock.state_dir).signing_key)
     return KeyPlace(credential_path(name), credential=True)
+
+
+def make_stamper(
+    config: Config, journal: Journal, store: EvidenceStore, alerts: AlertBoard, usable: Callable[[], bool]
+) -> Stamper | None:
+    """Who asks for time stamps; None if the configuration names no authority."""
+    custody = config.custody
+    if custody.tsa_url is None or custody.tsa_ca_file is None:
+        return None
+    # What it needs is imported by docks that have an authority.
+    from dockd.stages.stamper import Stamper  # noqa: PLC0415 - as said
+
+    return Stamper(journal, store, alerts, dock_name(config), custody.tsa_url, custody.tsa_ca_file, usable)
 
 
 def dock_name(config: Config) -> str:

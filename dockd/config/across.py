@@ -28,7 +28,12 @@ def across_tables(raw: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _repeated(raw, "bay", "usb_port", lambda bay: bay.get("usb_port"))
     yield from _repeated(raw, "camera", "match", _match)
     yield from _broker_keys(_table(raw, "mqtt"))
+    certificate, key = "cert_credential", "key_credential"
+    yield from _together(raw, "mqtt", (certificate, key), (key, certificate), ("password_credential", "username"))
     yield from _store_keys(_table(raw, "store"))
+    access, secret = "probe_access_key_credential", "probe_secret_key_credential"
+    yield from _together(raw, "store", (access, secret), (secret, access))
+    yield from _together(raw, "custody", ("tsa_url", "tsa_ca_file"), ("tsa_ca_file", "tsa_url"))
 
 
 def _nested_folders(raw: Mapping[str, Any]) -> Iterator[Problem]:
@@ -86,26 +91,23 @@ def _match(camera: dict[str, Any]) -> tuple[str, str] | None:
         return None
 
 
+def _together(raw: Mapping[str, Any], table: str, *pairs: tuple[str, str]) -> Iterator[Problem]:
+    """Of each pair the first is of no use without the second."""
+    given = _table(raw, table)
+    for key, needed in pairs:
+        if key in given and needed not in given:
+            yield Problem((table, needed), "nothing", f"a value, because {table}.{key} is there")
+
+
 def _broker_keys(mqtt: Mapping[str, Any]) -> Iterator[Problem]:
     url = mqtt.get("url")
     if isinstance(url, str) and url.startswith("mqtt://"):
         for key in _TLS_KEYS:
             if key in mqtt:
                 yield Problem(("mqtt", key), "a key for TLS", "none with an mqtt:// URL", "mqtts:// in mqtt.url")
-    for key, needed in (
-        ("cert_credential", "key_credential"),
-        ("key_credential", "cert_credential"),
-        ("password_credential", "username"),
-    ):
-        if key in mqtt and needed not in mqtt:
-            yield Problem(("mqtt", needed), "nothing", f"a value, because mqtt.{key} is there")
 
 
 def _store_keys(store: Mapping[str, Any]) -> Iterator[Problem]:
-    one, other = "probe_access_key_credential", "probe_secret_key_credential"
-    for key, needed in ((one, other), (other, one)):
-        if key in store and needed not in store:
-            yield Problem(("store", needed), "nothing", f"a value, because store.{key} is there")
     url = store.get("endpoint_url")
     if not isinstance(url, str) or not url.startswith("http://"):
         return

@@ -179,6 +179,10 @@ class CustodySettings(Table):
     approvers: Annotated[tuple[Annotated[str, BeforeValidator(values.signer)], ...], Field(strict=False)] = Field(
         default=(), description='an array of names with their keys: ["j.doe ssh-ed25519 AAAA…"]'
     )
+    tsa_url: Annotated[str, BeforeValidator(values.endpoint_url)] | None = Field(
+        default=None, description='a URL such as "https://tsa.example/tsr"'
+    )
+    tsa_ca_file: AbsolutePath | None = Field(default=None, description="an absolute path")
 
 
 class BaySettings(Table):

@@ -23,6 +23,7 @@ CREATE TABLE segment (
     signature     TEXT NOT NULL,                    -- armoured, of its digest list
     signed_utc    TEXT NOT NULL,
     stored_utc    TEXT,                             -- read back from the store and found equal; NULL: not yet
+    stamped_utc   TEXT,                             -- what a time stamping authority said; NULL: nobody was asked yet
     PRIMARY KEY (chain, first)
 ) WITHOUT ROWID;
 

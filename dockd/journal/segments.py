@@ -104,6 +104,23 @@ def segment_stored(tx: Transaction, segment: SegmentRow, stored_utc: str) -> Non
     tx.run("UPDATE segment SET stored_utc = ? WHERE chain = ? AND first = ?", stored_utc, segment.chain, segment.first)
 
 
+def unstamped_segment(tx: Transaction) -> SegmentRow | None:
+    """The newest segment of the present chain that is in the store, if it has no time stamp yet."""
+    row = tx.one(
+        "SELECT first, stamped_utc FROM segment WHERE chain = ? AND stored_utc IS NOT NULL ORDER BY first DESC LIMIT 1",
+        tx.chain,
+    )
+    if row is None or row[1] is not None:
+        return None
+    return segments_of(tx, tx.chain, from_seq=row[0])[0]
+
+
+def segment_stamped(tx: Transaction, segment: SegmentRow, stamped_utc: str) -> None:
+    """An authority has put its time on a segment's digest list, and the store holds that."""
+    sql = "UPDATE segment SET stamped_utc = ? WHERE chain = ? AND first = ?"
+    tx.run(sql, stamped_utc, segment.chain, segment.first)
+
+
 def chains(tx: Transaction) -> Iterator[tuple[int, str]]:
     """Number and name of every chain, the oldest first."""
     return ((int(number), str(name)) for number, name in tx.all("SELECT id, name FROM chain ORDER BY id"))
