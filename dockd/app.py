@@ -52,6 +52,7 @@ from dockd.usb.mounts import UdisksMounts
 from dockd.usb.system_bus import SystemBus
 from dockd.version import package_digest, version
 from dockd.wipe.facts import StoreCalls
+from dockd.wipe.mirror import HoldMirror
 
 log = structlog.get_logger()
 
@@ -104,6 +105,7 @@ class Daemon:
                     group.create_task(self.keeper.run(), name="keeper"),
                     group.create_task(self.upkeep.run(), name="upkeep"),
                     group.create_task(self.auditor.run(), name="auditor"),
+                    group.create_task(self.holds.run(lambda: self.keeper.usable), name="holds"),
                     group.create_task(self.status_file.run(), name="status"),
                 ]
                 if self.bays is not None:
@@ -154,6 +156,8 @@ class Daemon:
         parts = StoreParts(self.journal, self.spool, store, self._random)
         self.lane = StoreLane(parts, self.alerts, self.seen_s, self._stored)
         self.calls = StoreCalls(store)
+        approvers = config.custody.approvers
+        self.holds = HoldMirror(self.journal, self.calls, config.dock.agency, approvers, self.alerts)
         forbidden = partial(
             forbidden_places, self.paths.state_dir, self.paths.spool, *([] if store.root is None else [store.root])
         )
@@ -283,6 +287,7 @@ class Daemon:
             self.spool,
             self.lane,
             self.calls,
+            self.holds,
             self.clock,
             self.alerts,
             self.stalls,
