@@ -69,6 +69,7 @@ def test_without_approval_it_says_what_is_to_be_signed_and_lifts_nothing(
     assert f"hold: {hold}" in lines
     assert "covers: camera CAM%201" in lines
     assert "ssh-keygen -Y sign -f KEY -n dockd-approval request.txt" in said.err
+    assert asked(approving, hold, capsys, ["--reason", " case closed", "--by", "J. Smith "]) == said.out
     # Who may: not the one who asks.
     assert "j.doe" in said.err
     assert "j.smith" not in said.err
@@ -89,6 +90,7 @@ def test_the_request_is_the_same_bytes_each_time_on_every_dock_and_in_every_lang
         done = subprocess.run(
             [sys.executable, "-m", "dockd", "hold", "remove", hold, *who, "--config", str(elsewhere / "config.toml")],
             env=os.environ | {"LC_ALL": locale, "PYTHONIOENCODING": "latin-1" if "ISO" in locale else ""},
+            cwd=elsewhere,
             capture_output=True,
             check=False,
         )
@@ -203,11 +205,11 @@ def test_a_lift_in_the_store_that_is_not_obeyed_is_named(
 
 
 @pytest.mark.usefixtures("store")
-def test_commands_that_verify_nothing_do_not_import_cryptography(config: str) -> None:
+def test_commands_that_verify_nothing_do_not_import_cryptography(config: str, tmp_path: Path) -> None:
     code = (
         "import sys; from dockd.cli import main; "
         f"assert main(['hold', 'add', '--camera', 'C', '--reason', 'r', '--by', 'b', '--config', {config!r}]) == 0; "
         f"assert main(['hold', 'list', '--config', {config!r}]) == 0; "
         "sys.exit('cryptography' in sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)

@@ -20,7 +20,7 @@ from dockd.errors import StoreConflictError, UsageError
 from dockd.report.payloads import event_message
 from dockd.wipe import mirror
 from dockd.wipe.approval import Approvals, same_person
-from dockd.wipe.holds import Hold, Lift, mirror_holds, publish_lift, read_holds
+from dockd.wipe.holds import Hold, Lift, mirror_holds, publish_hold, publish_lift, read_holds
 
 ONE = b"DCIM/one.MP4"
 OTHER_KEY = Ed25519PrivateKey.generate()
@@ -275,6 +275,25 @@ async def test_both_persons_are_recorded_and_neither_is_said_over_mqtt(gate: Gat
         assert private not in said
 
 
+async def test_who_placed_a_hold_is_recorded_as_its_dock_wrote_it_down(gate: Gate) -> None:
+    hold = gate.hold().model_copy(update={"hold": "case-2", "uid": 1001, "sudo_user": "clerk8"})
+    publish_hold(gate.world.store, AGENCY, hold)
+    assert await gate.mirror.renew()
+    first, second = (record for record in records(gate) if record["event"] == "hold_added")
+    assert not {"uid", "sudo_user"} & set(first)
+    assert (second["by"], second["uid"], second["sudo_user"]) == ("a clerk", 1001, "clerk8")
+    assert "clerk" not in event_message(second, "chain", "boot").model_dump_json()
+
+
+async def test_a_hold_that_says_more_than_this_version_knows_is_lifted_as_it_stands(gate: Gate) -> None:
+    hold = json.loads(gate.hold().model_dump_json())
+    plant(gate.holds_folder() / "case-1.json", json.dumps(hold | {"until": "2031"}).encode())
+    assert await gate.refused(ONE) == "hold"
+    gate.lift()
+    await gate.round()
+    gate.assert_wiped(ONE)
+
+
 def test_a_number_that_no_record_can_hold_makes_a_hold_unreadable(gate: Gate) -> None:
     hold = json.loads(gate.hold().model_dump_json())
     plant(gate.holds_folder() / "case-1.json", json.dumps(hold | {"uid": 2**60}).encode())
@@ -293,8 +312,9 @@ def test_a_lift_is_never_replaced_and_what_is_in_its_way_is_named(gate: Gate) ->
 
 async def test_many_lifts_that_are_not_obeyed_are_one_alert_which_names_no_more_than_five(gate: Gate) -> None:
     for number in range(7):
-        gate.hold(f"h{number}")
-        put(gate, changed(gate.approved(f"h{number}"), signature="no\x1b[2J"), f"h{number}")
+        name = f"h{number}\x1b[2J"
+        gate.hold(name)
+        put(gate, changed(gate.approved(name), signature="none"), name)
     assert await gate.mirror.renew()
     (what,) = told(gate)
     assert [f"h{number}" in what for number in range(7)] == [True] * 5 + [False] * 2
