@@ -55,8 +55,13 @@ class HoldMirror:
             if usable():
                 try:
                     await self.renew()
+                    self.alerts.put("internal_error", "holds", None)
                 except TransientError as error:
                     log.warning("holds_wait", error=error.message, hint=error.hint)
+                except Exception as error:
+                    # Whatever somebody put into the store: it does not end the daemon.
+                    log.exception("internal_error", error=str(error))
+                    self.alerts.put("internal_error", "holds", f"the holds of the store: {error}", about="dock")
 
     def _tell(self, refused: Sequence[RefusedLift]) -> None:
         for each in set(refused) - self._refused:

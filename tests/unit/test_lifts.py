@@ -341,6 +341,20 @@ async def test_it_is_told_also_while_no_camera_asks(gate: Gate, monkeypatch: pyt
     assert gate.world.events().count("hold_added") == 1
 
 
+async def test_a_defect_met_while_reading_is_told_and_ends_nothing(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mirror, "LOOK_S", 0.01)
+    with monkeypatch.context() as broken:
+        broken.setattr(mirror, "read_holds", lambda *arguments: 1 // 0)
+        changes: asyncio.Queue[str] = asyncio.Queue()
+        gate.alerts.on_change = lambda alert, stands: changes.put_nowait(f"{alert.code} {stands}")
+        task = asyncio.create_task(gate.mirror.run(lambda: True))
+        async with asyncio.timeout(30):
+            assert await changes.get() == "internal_error True"
+    async with asyncio.timeout(30):
+        assert await changes.get() == "internal_error False"
+    task.cancel()
+
+
 async def test_a_reading_that_was_begun_first_is_not_taken_in_last(gate: Gate) -> None:
     """Two cameras' rounds renew the holds at once: a hold must not seem to come back."""
     gate.hold()
