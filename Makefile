@@ -40,9 +40,9 @@ $(VENV)/.installed: $(VENV)/.dependencies $(SOURCES)
 
 # What the tests look and meddle with; the daemon itself needs none of it. Without them tests are skipped, loudly.
 $(VENV)/.test-packages: scripts/system-packages | $(VENV)/.dependencies
-	@if scripts/system-packages $(PYTHON) strace mkfs.ext4:e2fsprogs cc:gcc cc:libc6-dev mosquitto openssl ssh-keygen:openssh-client \
-		mosquitto_sub:mosquitto-clients b3sum umockdev-wrapper:umockdev dbus-daemon; then touch $@; \
-		else test -z "$$DOCKD_CI"; fi
+	@if scripts/system-packages $(PYTHON) strace mkfs.ext4:e2fsprogs cc:gcc cc:libc6-dev mosquitto openssl \
+		mosquitto_sub:mosquitto-clients b3sum umockdev-wrapper:umockdev dbus-daemon ssh-keygen:openssh-client; \
+		then touch $@; else test -z "$$DOCKD_CI"; fi
 
 test-fast: setup $(VENV)/.test-packages ## the quick tests, under 2 minutes
 	@$(PYTEST) -m "not slow and not bench and not long and not systemd and not usb and not s3" $(ARGS)

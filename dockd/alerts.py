@@ -67,6 +67,12 @@ ALERTS: dict[str, AlertKind] = {
     "entries_left_alone": AlertKind(
         "info", "The camera holds entries that are no recordings. They stay on it. See: dockd explain CAMERA"
     ),
+    "hold_lift_refused": AlertKind(
+        "critical",
+        "In the store lies the lifting of a legal hold that no approver of this dock signed, or not for that hold. The "
+        "hold stays in force. Find out who put it there, move it away. See: dockd hold list.",
+        "the lifting of a legal hold in the store is not obeyed",
+    ),
     "identity_clash": AlertKind(
         "critical", "Two cameras claim one identity, or two folders are one. Neither is wiped. Take one out."
     ),

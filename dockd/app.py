@@ -12,7 +12,6 @@ from typing import Final, Literal
 import structlog
 
 from dockd.alerts import AlertBoard
-from dockd.audit.schedule import Auditor, AuditSettings
 from dockd.config import Config, config_digest
 from dockd.custody.witness import Witness
 from dockd.errors import DockdError
@@ -24,8 +23,9 @@ from dockd.journal.rows import RecordingRow
 from dockd.journal.seen_time import SeenTime
 from dockd.journal.startup import Started, begin_after, start
 from dockd.journal.transaction import Transaction
-from dockd.parts import accepted_weaknesses, check_places, connector, dock_name, key_place, make_stamper, make_store
+from dockd.parts import accepted_weaknesses, check_places, connector, dock_name, make_store
 from dockd.paths import StatePaths, forbidden_places, lock_state_dir
+from dockd.proving import Proving, make_proving
 from dockd.reloading import reloaded
 from dockd.report.live import LiveReport
 from dockd.report.mqtt import quiet_handler
@@ -39,9 +39,7 @@ from dockd.spool.space import SpaceBudget
 from dockd.spool.spool import Spool
 from dockd.stages.bays import Bays
 from dockd.stages.keeper import StoreKeeper
-from dockd.stages.keyring import Keyring
 from dockd.stages.lane import StoreLane
-from dockd.stages.notary import Notary
 from dockd.stages.offload import OffloadParts
 from dockd.stages.publish import Publisher
 from dockd.stages.stalls import Stalls
@@ -55,6 +53,7 @@ from dockd.usb.mounts import UdisksMounts
 from dockd.usb.system_bus import SystemBus
 from dockd.version import package_digest, version
 from dockd.wipe.facts import StoreCalls
+from dockd.wipe.mirror import HoldMirror
 
 log = structlog.get_logger()
 
@@ -106,12 +105,10 @@ class Daemon:
                     group.create_task(self.lane.run(), name="lane"),
                     group.create_task(self.keeper.run(), name="keeper"),
                     group.create_task(self.upkeep.run(), name="upkeep"),
-                    group.create_task(self.notary.run(), name="notary"),
-                    group.create_task(self.auditor.run(), name="auditor"),
+                    group.create_task(self.holds.run(lambda: self.keeper.usable), name="holds"),
                     group.create_task(self.status_file.run(), name="status"),
                 ]
-                if self.stamper is not None:
-                    tasks.append(group.create_task(self.stamper.run(), name="stamper"))
+                tasks += [group.create_task(work, name=name) for name, work in self.proving.tasks]
                 if self.bays is not None:
                     tasks.append(group.create_task(self.bays.run(), name="bays"))
                 # The last one: once it runs, all others do.
@@ -154,6 +151,8 @@ class Daemon:
         parts = StoreParts(self.journal, self.spool, store, self._random)
         self.lane = StoreLane(parts, self.alerts, self.seen_s, self._stored)
         self.calls = StoreCalls(store)
+        approvers = config.custody.approvers
+        self.holds = HoldMirror(self.journal, self.calls, config.dock.agency, approvers, self.alerts)
         forbidden = partial(
             forbidden_places, self.paths.state_dir, self.paths.spool, *([] if store.root is None else [store.root])
         )
@@ -167,8 +166,7 @@ class Daemon:
             forbidden,
             self.clock.now,
         )
-        self.notary = self._make_notary()
-        self.stamper = make_stamper(config, self.journal, store, self.alerts, lambda: self.keeper.usable)
+        self.proving = self._make_proving()
         self.switches = Switches(self.clock.monotonic_s)
         self.journal.run_in_thread(self.switches.load)
         self.bays = self._make_bays()
@@ -181,9 +179,8 @@ class Daemon:
             self.dock,
             self.report.is_quiet,
             self._random,
-            self.notary.want,
+            self.proving.notary.want,
         )
-        self.auditor = self._make_auditor()
         self.status_file = StatusFile(self.paths.status, self.report.build)
         self.status_file.listeners.append(self.systemd.take)
         self.talk = self._make_talk()
@@ -219,38 +216,23 @@ class Daemon:
             mqtt=lambda: self.talk.payload(),  # noqa: PLW0108 - it is made later
             wipe_mode=lambda: self.wipe_mode,
             orphans=lambda: self.orphans,
-            audit=lambda: self.auditor.payload(),  # noqa: PLW0108 - it is made later
-            custody=self.notary.payload,
+            audit=self.proving.auditor.payload,
+            custody=self.proving.notary.payload,
         )
 
-    def _make_notary(self) -> Notary:
-        keyring = Keyring.open(key_place(self.config), self.journal)
-        return Notary(
-            self.journal,
-            self.calls.store,
-            self.clock,
-            self.alerts,
-            keyring,
-            self.dock,
-            lambda: self.keeper.usable,
-            lambda: self.wipe_mode != "off",
-            lambda tx, head: begin_after(tx, self._started_event(), head),
-            lambda: self.bays.poke_all() if self.bays is not None else None,
-        )
-
-    def _make_auditor(self) -> Auditor:
-        wanted = self.config.audit
-        return Auditor(
-            AuditSettings(wanted.every_s, wanted.sample or None, wanted.rate_limit_bytes_per_s),
-            self.dock,
+    def _make_proving(self) -> Proving:
+        return make_proving(
+            self.config,
             self.paths,
             self.clock,
             self.journal,
             self.calls.store,
             self.alerts,
-            lambda: self.keeper.usable,
-            self.seen_s,
-            lambda: self.bays.poke_all() if self.bays is not None else None,
+            usable=lambda: self.keeper.usable,
+            wipe_on=lambda: self.wipe_mode != "off",
+            begin_chain=lambda tx, head: begin_after(tx, self._started_event(), head),
+            seen_s=self.seen_s,
+            poke=lambda: self.bays.poke_all() if self.bays is not None else None,
         )
 
     def _make_talk(self) -> Talk:
@@ -265,7 +247,7 @@ class Daemon:
                 self.lane,
                 self.bays,
                 self.switches,
-                self.auditor,
+                self.proving.auditor,
                 self.alerts,
                 self.status_file,
             ),
@@ -299,6 +281,7 @@ class Daemon:
             self.spool,
             self.lane,
             self.calls,
+            self.holds,
             self.clock,
             self.alerts,
             self.stalls,
@@ -307,7 +290,7 @@ class Daemon:
             self.grace_left_s,
             self.switches.paused,
             lambda: self.keeper.forbidden,
-            self.notary.state,
+            self.proving.notary.state,
             UsbMonitor,
             self._make_mounts,
         ).bays()
@@ -371,7 +354,7 @@ class Daemon:
         log.info("dockd_stopping")
         self.systemd.stopping()
         await self.talk.stop()
-        self.auditor.stop()
+        self.proving.auditor.stop()
         for worker in self._store_workers():
             worker.control.stop()
         self.lane.poke()
@@ -379,8 +362,7 @@ class Daemon:
             self._clean = await self.bays.stop(STOP_S)
 
     def _store_workers(self) -> list[Worker]:
-        stamper = [] if self.stamper is None else [self.stamper.worker]
-        return [*self.lane.workers, self.calls.worker, self.notary.worker, *stamper]
+        return [*self.lane.workers, self.calls.worker, *self.proving.workers]
 
     async def _close(self) -> bool:
         """Close the journal; False if threads are stuck in the kernel and were left behind."""

@@ -13,6 +13,7 @@ from dockd.config import Config
 from dockd.custody.witness import Witness
 from dockd.durable import DEVICE_KINDS, file_system_of, reads_past_cache
 from dockd.errors import DockdError, JournalDamagedError
+from dockd.identity import plain_text
 from dockd.journal.database import check_database, check_recent_chain, guarded, open_for_reading
 from dockd.parts import accepted_weaknesses, broker_settings, check_places
 from dockd.paths import StatePaths, is_running
@@ -152,8 +153,12 @@ def _probed(kept: ProbeResult | None, store_id: str) -> Check:
 
 
 def _holds(config: Config, store: EvidenceStore) -> Check:
-    in_force = len(read_holds(store, config.dock.agency).in_force)
-    return Check("holds", "ok", f"{in_force} legal holds are in force")
+    stored = read_holds(store, config.dock.agency, config.custody.approvers)
+    if stored.refused:
+        refused = ", ".join(plain_text(lift.hold) for lift in stored.refused)
+        return Check("holds", "warning", f"the lifting of {refused} is not obeyed. See: dockd hold list")
+    nobody = "" if config.custody.approvers else "; without [custody] approvers none can be lifted"
+    return Check("holds", "ok", f"{len(stored.in_force)} legal holds are in force{nobody}")
 
 
 def _cameras(config: Config) -> Check:

@@ -109,7 +109,7 @@ def _hold_add(args: argparse.Namespace) -> int:
 def _hold_remove(args: argparse.Namespace) -> int:
     from dockd.commands.hold import remove
 
-    return remove(args.config, args.hold, reason=args.reason, by=args.by)
+    return remove(args.config, args.hold, reason=args.reason, by=args.by, approval=args.approval)
 
 
 def _hold_list(args: argparse.Namespace) -> int:
@@ -207,6 +207,24 @@ def _add_custody(commands: argparse._SubParsersAction[_Parser]) -> None:
     acknowledge.add_argument("--by", type=_filled, required=True, help="who; it is recorded")
 
 
+def _add_hold(commands: argparse._SubParsersAction[_Parser]) -> None:
+    hold = _group(commands, "hold", "look after legal holds; what is held is never wiped")
+    add = _command(hold, "add", "bring a legal hold into force", _hold_add)
+    subject = add.add_mutually_exclusive_group(required=True)
+    subject.add_argument("--camera", type=_filled, metavar="SERIAL", help="hold everything of this camera")
+    subject.add_argument("--recording", type=_filled, metavar="ID", help="hold one recording: its id or its BLAKE3")
+    does = "lift a legal hold, with a second person's signature; without it, print what is to be signed"
+    remove = _command(hold, "remove", does, _hold_remove)
+    remove.add_argument("hold", metavar="HOLD", help="the hold's id, from: dockd hold list")
+    does = "the approver's signature of what is printed without it: ssh-keygen -Y sign -f KEY -n dockd-approval …"
+    remove.add_argument("--approval", type=Path, metavar="FILE", help=does)
+    for parser_ in (add, remove):
+        parser_.add_argument("--reason", type=_filled, required=True, help="why; it is recorded")
+        parser_.add_argument("--by", type=_filled, required=True, help="who; it is recorded")
+    listing = _command(hold, "list", "list the legal holds in force", _hold_list)
+    listing.add_argument("--json", action="store_true", help="print JSON")
+
+
 _CONTROLS = (
     ("pause", "begin nothing new: nothing is taken from cameras, nothing is wiped", False),
     ("resume", "go on after a pause", False),
@@ -263,19 +281,7 @@ def build_parser() -> argparse.ArgumentParser:
     probe = _command(store, "probe", does, _store_probe)
     probe.add_argument("--json", action="store_true", help=json_help)
 
-    hold = _group(commands, "hold", "look after legal holds; what is held is never wiped")
-    add = _command(hold, "add", "bring a legal hold into force", _hold_add)
-    subject = add.add_mutually_exclusive_group(required=True)
-    subject.add_argument("--camera", type=_filled, metavar="SERIAL", help="hold everything of this camera")
-    subject.add_argument("--recording", type=_filled, metavar="ID", help="hold one recording: its id or its BLAKE3")
-    remove = _command(hold, "remove", "lift a legal hold", _hold_remove)
-    remove.add_argument("hold", metavar="HOLD", help="the hold's id, from: dockd hold list")
-    for parser_ in (add, remove):
-        parser_.add_argument("--reason", type=_filled, required=True, help="why; it is recorded")
-        parser_.add_argument("--by", type=_filled, required=True, help="who; it is recorded")
-    listing = _command(hold, "list", "list the legal holds in force", _hold_list)
-    listing.add_argument("--json", action="store_true", help=json_help)
-
+    _add_hold(commands)
     _add_custody(commands)
     return parser
 

@@ -20,6 +20,7 @@ DockdError                      has a hint: what it means for the evidence, and 
 │   ├── RecordingUnreadableError   one file cannot be read; the others go on
 │   ├── StoreUnknownError       not the store that this dock knows; nothing is sent to it
 │   ├── NotDisjointError        spool, store and cameras share a place
+│   ├── NotApprovedError        a hold's lifting that no second person approved (exit 1)
 │   ├── PublishRefusedError     the MQTT broker does not let this dock publish or subscribe
 │   └── CommandError            a command that cannot be carried out as given; nothing was changed
 └── IntegrityError              bytes are not what they were proven to be: nothing is wiped
@@ -194,6 +195,13 @@ class NotDisjointError(PermanentError):
 
     exit_code = EXIT_CONFIG
     default_hint = "A camera folder must lie outside of the spool and the store, or evidence is taken for a camera."
+
+
+class NotApprovedError(PermanentError):
+    """The lifting of a hold is not approved by a second person; the hold stays in force."""
+
+    exit_code = EXIT_FOUND_WRONG
+    default_hint = "The hold stays in force. See: dockd hold remove --help"
 
 
 class PublishRefusedError(PermanentError):

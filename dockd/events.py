@@ -209,7 +209,7 @@ class WipeRefused(OfRecording):
 
 
 class HoldAdded(Event):
-    """A legal hold came into force on this dock."""
+    """A legal hold came into force on this dock; `uid` and `sudo_user` are those of the process that placed it."""
 
     event = "hold_added"
     hold: str
@@ -217,15 +217,24 @@ class HoldAdded(Event):
     subject: str
     reason: str
     by: str
+    uid: int | None = None
+    sudo_user: str | None = None
 
 
 class HoldRemoved(Event):
-    """A legal hold was lifted."""
+    """A legal hold was lifted, on the word of an approver whose signature this dock has verified.
+
+    `approver` is the name in this dock's configuration, `approver_key` the fingerprint of the key that signed.
+    """
 
     event = "hold_removed"
     hold: str
     reason: str
     by: str
+    approver: str
+    approver_key: str
+    uid: int | None = None
+    sudo_user: str | None = None
 
 
 class ClockStepped(Event):

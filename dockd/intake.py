@@ -32,6 +32,7 @@ from dockd.usb.mounts import Mounts
 from dockd.wipe.device import DeviceWipe
 from dockd.wipe.execute import Wipe
 from dockd.wipe.facts import CustodyState, SiteFacts, StoreCalls
+from dockd.wipe.mirror import HoldMirror
 
 DEVICE_RESCAN_S: Final = 60.0
 """How often a device is listed anew: it is closed for writing, so that nothing on it should change."""
@@ -46,6 +47,7 @@ class Intake:
     spool: Spool
     lane: StoreLane
     calls: StoreCalls
+    holds: HoldMirror
     clock: Clock
     alerts: AlertBoard
     stalls: Stalls
@@ -98,7 +100,7 @@ class Intake:
             self.offload.journal,
             self.calls,
             self.clock,
-            self.config.dock.agency,
+            self.holds.renew,
             self.spool.directory,
             accepted_weaknesses(self.config),
             camera,

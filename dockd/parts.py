@@ -15,12 +15,12 @@ from dockd.paths import StatePaths, check_disjoint, credential_path
 from dockd.report.link import Message
 from dockd.report.mqtt import BrokerSettings, connect
 from dockd.report.reporter import Connect, printing
-from dockd.stages.keyring import KeyPlace
 from dockd.stores.base import EvidenceStore
 from dockd.stores.filesystem import FilesystemStore
 from dockd.stores.probe import NOTHING_KNOWN, ProbeResult, S3Knowledge
 
 if TYPE_CHECKING:
+    from dockd.stages.keyring import KeyPlace
     from dockd.stages.stamper import Stamper
     from dockd.stores.s3_bucket import S3Settings
 
@@ -96,6 +96,9 @@ def accepted_weaknesses(config: Config) -> frozenset[str]:
 
 def key_place(config: Config) -> KeyPlace:
     """Where the dock's signing key lies."""
+    # What goes with it takes 50 ms to import, which commands that sign nothing are spared.
+    from dockd.stages.keyring import KeyPlace  # noqa: PLC0415 - as said
+
     name = config.custody.key_credential
     if name is None:
         return KeyPlace(StatePaths(config.dock.state_dir).signing_key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from dockd.checks import witnessed
 from dockd.config import Config
 from dockd.errors import StoreUnknownError
+from dockd.identity import plain_text
 from dockd.journal.database import open_for_reading, translate
 from dockd.journal.transaction import Transaction
 from dockd.parts import dock_name, make_store
@@ -54,6 +56,12 @@ def known_store(config: Config) -> EvidenceStore:
         raise StoreUnknownError(f"{store.place} is another store ({found}) than this dock's ({pinned})")
     store.pin(found)
     return store
+
+
+def acting_user() -> tuple[int, str | None]:
+    """Who runs this command: the user's number and, through sudo, the name of who called it. Both are only claims."""
+    name = os.environ.get("SUDO_USER")
+    return os.getuid(), plain_text(name[:64]) if name else None
 
 
 def print_json(value: Any) -> None:

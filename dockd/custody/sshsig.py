@@ -15,10 +15,10 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 CUSTODY: Final = "dockd-custody"
 """The namespace of what a dock signs of its chain."""
@@ -101,6 +101,10 @@ def sign(private: Ed25519PrivateKey, namespace: str, message: bytes) -> str:
 
 def verify(armoured: str, namespace: str, message: bytes) -> PublicKey:
     """The key that signed `message`; raises BadSignatureError. Whose key it is, `Signers` tells."""
+    # It takes 50 ms to import, which commands that verify nothing are spared.
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - as said
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415 - as said
+
     reader = _Reader(_dearmour(armoured))
     if reader.take(len(_MAGIC)) != _MAGIC or reader.number() != 1:
         raise BadSignatureError("it is no SSH signature of version 1")

@@ -7,7 +7,7 @@ Calls to the store are made in a thread of their own with a time limit: a store 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -27,7 +27,6 @@ from dockd.runtime.clock import Clock
 from dockd.runtime.workers import Worker
 from dockd.stores.base import EvidenceStore
 from dockd.wipe.gate import Standing
-from dockd.wipe.holds import mirror_holds, read_holds
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -85,7 +84,8 @@ class SiteFacts:
     journal: Journal
     calls: StoreCalls
     clock: Clock
-    agency: str
+    renew_holds: Callable[[], Awaitable[bool]]
+    """Reads the holds from the store into the journal; False if they cannot be read."""
     spool: Path
     accepted: frozenset[str]
     camera: Camera
@@ -94,19 +94,9 @@ class SiteFacts:
     clash: Callable[[], bool]
     custody: Callable[[], CustodyState]
 
-    async def _renew_holds(self) -> bool:
-        """Read the holds from the store into the journal; False if they cannot be read."""
-        try:
-            stored = await self.calls.run(lambda: read_holds(self.calls.store, self.agency))
-        except DockdError as error:
-            log.warning("holds_unreadable", error=error.message, hint=error.hint)
-            return False
-        await self.journal.run(lambda tx: mirror_holds(tx, stored))
-        return True
-
     async def look(self, rows: Sequence[RecordingRow], camera_refusal: str | None) -> list[Standing]:
         """The facts for each row, all looked up now."""
-        readable = await self._renew_holds()
+        readable = await self.renew_holds()
 
         def ask(tx: Transaction) -> _JournalFacts:
             chain = tx.one("SELECT acknowledged FROM chain ORDER BY id DESC LIMIT 1")

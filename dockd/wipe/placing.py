@@ -26,6 +26,9 @@ class Wanted:
     by: str
     created: str
     dock: str
+    uid: int | None = None
+    """Of the process that asked, where there is one of its own; so is `sudo_user`."""
+    sudo_user: str | None = None
 
 
 def make_holds(tx: Transaction | None, wanted: Wanted, token: Callable[[], str]) -> list[Hold]:
@@ -33,7 +36,14 @@ def make_holds(tx: Transaction | None, wanted: Wanted, token: Callable[[], str])
 
     `tx` is this dock's journal, if it has one; raises UsageError.
     """
-    common = {"reason": wanted.reason, "by": wanted.by, "created": wanted.created, "dock": wanted.dock}
+    common = {
+        "reason": wanted.reason,
+        "by": wanted.by,
+        "created": wanted.created,
+        "dock": wanted.dock,
+        "uid": wanted.uid,
+        "sudo_user": wanted.sudo_user,
+    }
     if wanted.camera is not None:
         raw = _serial(tx, wanted.camera)
         subjects: list[dict[str, str | None]] = [

@@ -13,6 +13,7 @@ from contract.tools import Steps, plant
 from contract.wiping import Facts
 from contract.world import AGENCY, World
 
+from dockd.alerts import AlertBoard
 from dockd.cameras.base import Device, Listing, Progress
 from dockd.cameras.mass_storage import MassStorageCamera
 from dockd.errors import CameraGoneError, DeviceServiceError, NotDisjointError
@@ -22,6 +23,7 @@ from dockd.runtime.workers import Control, Worker
 from dockd.wipe.device import DeviceWipe
 from dockd.wipe.execute import Outcome, settle_intents
 from dockd.wipe.facts import CustodyState, SiteFacts, StoreCalls
+from dockd.wipe.mirror import HoldMirror
 
 A, B, LOG = b"DCIM/a.MP4", b"DCIM/b.MP4", b"LOG/x.TXT"
 OPENING = ["unmount", "writable", "mount-rw"]
@@ -96,7 +98,7 @@ def at_desk(root: Path, *, leave: bytes | None = None) -> Iterator[Desk]:
             world.journal,
             calls,
             world.clock,
-            AGENCY,
+            HoldMirror(world.journal, calls, AGENCY, (), AlertBoard(world.clock.now)).renew,
             world.spool.directory,
             frozenset({"same-disk"}),
             camera,

@@ -7,18 +7,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import approvals
 from contract.tools import need_direct
 from contract.world import AGENCY, World
 
+from dockd.alerts import AlertBoard
 from dockd.cameras.folder import FolderCamera
 from dockd.journal import queries
 from dockd.journal.rows import RecordingRow
 from dockd.lifecycle import RecordingState
 from dockd.runtime.workers import Control, Worker
+from dockd.wipe.approval import Approvals
 from dockd.wipe.execute import Outcome, Wipe, settle_intents
 from dockd.wipe.facts import CustodyState, SiteFacts, StoreCalls
 from dockd.wipe.gate import Standing
 from dockd.wipe.holds import Hold, Lift, publish_hold, publish_lift
+from dockd.wipe.mirror import HoldMirror
 
 
 @dataclass
@@ -63,16 +67,20 @@ class Gate:
     accepted: frozenset[str] = frozenset({"same-disk"})
     worker: Worker = field(default_factory=lambda: Worker("camera"))
     calls: StoreCalls = field(init=False)
+    alerts: AlertBoard = field(init=False)
+    mirror: HoldMirror = field(init=False)
     facts: Facts = field(init=False)
 
     def __post_init__(self) -> None:
         self.calls = StoreCalls(self.world.store)
+        self.alerts = AlertBoard(self.world.clock.now)
+        self.mirror = HoldMirror(self.world.journal, self.calls, AGENCY, (approvals.LINE,), self.alerts)
         self.facts = Facts(
             SiteFacts(
                 self.world.journal,
                 self.calls,
                 self.world.clock,
-                AGENCY,
+                lambda: self.mirror.renew(),  # noqa: PLW0108 - a test may exchange it
                 self.world.spool.directory,
                 self.accepted,
                 self.camera,
@@ -148,9 +156,27 @@ class Gate:
         publish_hold(self.world.store, AGENCY, hold)
         return hold
 
+    def approved(self, name: str = "case-1", *, reason: str = "closed", by: str = "a clerk") -> Lift:
+        """The lifting of a hold as an approver has signed it; not in the store yet."""
+        text = (self.holds_folder() / f"{name}.json").read_text()
+        request = Approvals(self.world.store.identify(), AGENCY, ()).request(text, reason, by)
+        return Lift(
+            hold=name,
+            reason=reason,
+            by=by,
+            approver=approvals.NAME,
+            approver_key=approvals.PUBLIC.line,
+            request=request,
+            signature=approvals.signature(request),
+            uid=1000,
+            sudo_user="clerk7",
+            created="2026-01-02T00:00:00.000Z",
+            dock="calgary/district-4/dock-01",
+        )
+
     def lift(self, name: str = "case-1") -> None:
-        lift = Lift(hold=name, reason="closed", by="a clerk", created="2026-01-02T00:00:00.000Z", dock="d")
-        publish_lift(self.world.store, AGENCY, lift)
+        """Lift a hold, with its approval."""
+        publish_lift(self.world.store, AGENCY, self.approved(name))
 
     def holds_folder(self) -> Path:
         folder = self.world.store.root / AGENCY / "holds"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import approvals
 import oracle
 import pytest
 from e2e.planting import Cameras, Name, as_bytes
@@ -157,9 +158,9 @@ class Dock:
         lifted = {name.removesuffix(".lifted.json") for name in names if name.endswith(".lifted.json")}
         return sorted({name.removesuffix(".json") for name in names if ".lifted." not in name} - lifted)
 
-    def lift_holds(self) -> None:
-        for name in self.hold_names():
-            self.run("hold", "remove", name, "--reason", "closed", "--by", "a clerk")
+    def lift_holds(self, *names: str) -> None:
+        for name in names or self.hold_names():
+            approvals.lift(self.run, name, self.root)
 
     # --- the daemon ----------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import approvals
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,6 +26,7 @@ class Settings:
     name: str = "dock-07"
     mqtt: tuple[tuple[str, str], ...] = ()
     audit: tuple[tuple[str, str | int], ...] = ()
+    approvers: tuple[str, ...] = (approvals.LINE,)
 
     def store_table(self, store: Path) -> dict[str, Any]:
         """What stands in `[store]`."""
@@ -41,6 +44,7 @@ class Settings:
             },
             "spool": {"min_free": self.min_free},
             "store": self.store_table(store),
+            "custody": {"approvers": list(self.approvers)},
             "wipe": {"mode": self.wipe_mode, "grace": self.grace},
             "folder_cameras": {
                 "path": str(cameras),

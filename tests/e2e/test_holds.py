@@ -42,7 +42,7 @@ def test_a_held_recording_stays_and_the_others_go(dock):
     found = {record["path"]: record["recording"] for record in dock.events("recording_found")}
     dock.run("hold", "add", "--recording", found["a.mp4"], "--reason", "case 2", "--by", "a clerk")
     (camera_hold,) = [name for name in dock.hold_names() if b'"scope":"camera"' in hold_bytes(dock, name)]
-    dock.run("hold", "remove", camera_hold, "--reason", "closed", "--by", "a clerk")
+    dock.lift_holds(camera_hold)
     dock.wait(lambda status: status["counts"]["wiped"] == 1, "the other one is wiped")
     dock.wait_idle()
     assert dock.cameras.file("CAM1", b"a.mp4").exists()
@@ -147,3 +147,28 @@ def test_a_hold_that_comes_too_late_says_so(dock):
     arguments = ("--recording", found, "--reason", "case 3", "--by", "a clerk")
     done = dock.run("hold", "add", *arguments, codes=(1,))
     assert done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_lift_that_nobody_approved_is_told_and_lifts_nothing_even_over_a_restart(dock):
+    """Who can write to the store, and knows how a lift looks, cannot empty a camera."""
+    dock.hold("CAM1")
+    dock.cameras.add("CAM1", FILES)
+    stays(dock)
+    (name,) = dock.hold_names()
+    forged = {"hold": name, "reason": "closed", "by": "a clerk", "created": "2026-01-01T00:00:00.000Z", "dock": "d"}
+    path = dock.store / "calgary" / "holds" / f"{name}.lifted.json"
+    path.write_text(json.dumps(forged))
+    alert = dock.wait_alert("hold_lift_refused")
+    assert name in alert["what"]
+    assert "is not obeyed" in dock.run("hold", "list").stdout
+    dock.run("hold", "remove", name, "--reason", "closed", "--by", "a clerk", codes=(1,))
+    dock.restart()
+    dock.wait_alert("hold_lift_refused")
+    stays(dock)
+    path.unlink()
+    dock.wait_no_alert("hold_lift_refused")
+    dock.lift_holds(name)
+    dock.finish()
+    (removed,) = dock.events("hold_removed")
+    assert (removed["by"], removed["approver"]) == ("a clerk", "j.doe")

@@ -55,7 +55,8 @@ def test_every_event_has_a_list_of_what_may_be_said_of_it(kind: type[dockd.event
     said = set(PUBLIC_FIELDS[kind.event])
     assert said <= fields
     # Who, why, and the names of files: what people wrote stays in the custody log.
-    private = {"by", "why", "path", "path_hex", "detail", "subject", "what"} | ({"reason"} & fields)
+    people = {"by", "uid", "sudo_user", "approver", "approver_key"}
+    private = people | {"why", "path", "path_hex", "detail", "subject", "what"} | ({"reason"} & fields)
     assert not (said - ({"reason"} if kind.event == "wipe_refused" else set())) & private
 
 

@@ -13,6 +13,7 @@ EXITS = {
     "ConfigError": 78,
     "UsageError": 64,
     "CommandError": 64,
+    "NotApprovedError": 1,
     "ServiceMissingError": 69,
     "AccessError": 77,
     "StoreUnavailableError": 69,
