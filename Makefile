@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo deb setup test-fast test test-long test-systemd test-usb test-s3 bench-s3 lint check format bench lock clean
+.PHONY: help demo deb setup test-fast test test-long test-systemd test-usb test-usb-long test-s3 bench-s3 lint check format bench lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,7 +73,10 @@ $(VENV)/.usb-packages: scripts/system-packages | $(VENV)/.dependencies
 
 # One of its tests goes on into a bucket.
 test-usb: deb $(VENV)/.usb-packages $(VENV)/.s3-packages ## real cameras on real USB: the package in a virtual machine, as root; 15 to 30 minutes
-	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m usb --durations=5 tests/e2e/usb $(ARGS)
+	@$(BIN)/pytest -n 2 --maxschedchunk 1 -m "usb and not long" --durations=5 tests/e2e/usb $(ARGS)
+
+test-usb-long: deb $(VENV)/.usb-packages ## a file above 4 GiB on a card: 10 to 25 minutes, under emulation
+	@$(BIN)/pytest -m "usb and long" tests/e2e/usb $(ARGS)
 
 # A Ceph with its S3 gateway, on loopback, for as long as the tests last. Without it they are skipped, loudly.
 $(VENV)/.s3-packages: scripts/system-packages | $(VENV)/.dependencies

@@ -75,6 +75,7 @@ def test_nothing_is_written_to_a_camera_before_all_of_it_is_in_the_store(station
     # What the test itself could not change is as it was planted; so says the oracle.
 
 
+@pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_a_file_above_4_gib_on_exfat(make_station):
     station = make_station(disk_size=16384 * MIB)
