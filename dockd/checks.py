@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from dockd.config import Config
-from dockd.custody.witness import Witness
+from dockd.custody.keys import SigningKey
+from dockd.custody.witness import witnessed
 from dockd.durable import DEVICE_KINDS, file_system_of, reads_past_cache
-from dockd.errors import DockdError, JournalDamagedError
+from dockd.errors import DockdError, SigningKeyError
 from dockd.identity import plain_text
 from dockd.journal.database import check_database, check_recent_chain, guarded, open_for_reading
-from dockd.parts import accepted_weaknesses, broker_settings, check_places
+from dockd.journal.signing_key import registered_key
+from dockd.journal.transaction import Transaction
+from dockd.parts import accepted_weaknesses, broker_settings, check_places, dock_name, key_place
 from dockd.paths import StatePaths, is_running
 from dockd.report.mqtt import probe
 from dockd.runtime.clock import SystemClock
@@ -42,6 +45,7 @@ def run_checks(config: Config, store: EvidenceStore) -> Iterator[Check]:
     yield _probe("disjoint", lambda: _disjoint(config, store.root))
     yield _probe("spool", lambda: _spool(config, paths))
     yield _probe("journal", lambda: _journal(paths))
+    yield _probe("signing key", lambda: _key(config, paths))
     yield from _store(config, store, paths)
     yield _probe("cameras", lambda: _cameras(config))
     yield _clock()
@@ -53,23 +57,11 @@ def run_checks(config: Config, store: EvidenceStore) -> Iterator[Check]:
         yield Check("usb", "warning", "[[camera]] without any [[bay]]: no USB camera will be found. See: dockd bays")
 
 
-def witnessed(paths: StatePaths) -> None:
-    """Raise JournalDamagedError if there is no journal although this dock once had one."""
-    head = Witness(paths.witness).read()
-    if head is not None:
-        raise JournalDamagedError(
-            f"the journal is gone; this dock had one, up to record {head.seq} of chain {head.chain}",
-            "What it knew cannot be told now. Put journal.db back, or start dockd without it: footage "
-            "still on cameras is taken in anew, spooled files are kept and reported, and nothing is wiped until "
-            "somebody ran: dockd custody acknowledge",
-        )
-
-
 def _journal(paths: StatePaths) -> Check:
     try:
         connection = open_for_reading(paths.journal, in_use=is_running(paths))
     except FileNotFoundError:
-        witnessed(paths)
+        witnessed(paths.witness)
         return Check("journal", "ok", "none yet; the first start makes one")
     try:
         guarded(lambda: check_database(connection))
@@ -78,6 +70,25 @@ def _journal(paths: StatePaths) -> Check:
     finally:
         connection.close()
     return Check("journal", "ok", f"readable, its newest records are whole ({records} in the longest chain)")
+
+
+def _key(config: Config, paths: StatePaths) -> Check:
+    place = key_place(config)
+    try:
+        connection = open_for_reading(paths.journal, in_use=is_running(paths))
+    except FileNotFoundError:
+        registered = None
+    else:
+        try:
+            registered = guarded(lambda: registered_key(Transaction(connection, SystemClock(), dock_name(config))))
+        finally:
+            connection.close()
+    if registered is None and not place.credential and not place.path.exists():
+        return Check("signing key", "ok", "none yet; the first start makes one")
+    public = SigningKey.load(place.path, credential=place.credential).public
+    if registered not in (None, public):
+        raise SigningKeyError(f"{place.path} holds {public.fingerprint}; this dock registered {registered.fingerprint}")
+    return Check("signing key", "ok", f"{public.fingerprint}; for the registry of keys: dockd key show")
 
 
 def _probe(name: str, probe: Callable[[], Check]) -> Check:

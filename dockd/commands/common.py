@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from dockd.checks import witnessed
 from dockd.config import Config
+from dockd.custody.witness import witnessed
 from dockd.errors import StoreUnknownError
 from dockd.identity import plain_text
 from dockd.journal.database import open_for_reading, translate
@@ -33,7 +33,7 @@ def journal_read_only(config: Config, *, may_lack: bool = False) -> Iterator[Tra
         connection = open_for_reading(paths.journal, in_use=running)
     except FileNotFoundError:
         if not may_lack and not running:
-            witnessed(paths)
+            witnessed(paths.witness)
         yield None
         return
     try:

@@ -292,6 +292,7 @@ def _tell_next(config: Path, tables: Mapping[str, Any], *, done: bool) -> None:
     steps += [
         (f"dockd check{which}", "probes all that the configuration names"),
         ("systemctl enable --now dockd", "starts it, now and at each boot"),
+        (f"dockd key show{which}", "prints its public key, for the registry of keys"),
     ]
     width = max(len(command) for command, _ in steps)
     print("\nNext:")

@@ -13,6 +13,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from dockd.errors import JournalDamagedError
 from dockd.events import Head
 
 INTERVAL_S: Final = 0.5
@@ -52,3 +53,15 @@ class Witness:
             return
         self._pending = None
         self._last_s = time.monotonic()
+
+
+def witnessed(path: Path) -> None:
+    """Raise JournalDamagedError if there is no journal although this dock once had one."""
+    head = Witness(path).read()
+    if head is not None:
+        raise JournalDamagedError(
+            f"the journal is gone; this dock had one, up to record {head.seq} of chain {head.chain}",
+            "What it knew cannot be told now. Put journal.db back, or start dockd without it: footage "
+            "still on cameras is taken in anew, spooled files are kept and reported, and nothing is wiped until "
+            "somebody ran: dockd custody acknowledge",
+        )
