@@ -48,6 +48,11 @@ class StatePaths:
         return self.state_dir / "custody-head.json"
 
     @property
+    def signing_key(self) -> Path:
+        """The dock's signing key."""
+        return self.state_dir / "keys" / "signing-key"
+
+    @property
     def audit_progress(self) -> Path:
         """How far the daemon's own audit has come."""
         return self.state_dir / "audit.progress.json"
