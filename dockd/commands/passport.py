@@ -202,7 +202,7 @@ def _files(
         **parts.chain_files(material.shown),
         **parts.content_files(list(contents)),
         parts.MANIFEST: manifest.text(),
-        parts.PAGE: page(manifest, {part.name: part.records for part in material.chains}, list(contents), signings),
+        parts.PAGE: page(manifest, {part.name: part.records for part in material.chains}, signings),
         parts.GUIDE: guide(manifest),
     }
     listed = parts.files_text(files, list(contents), with_recordings=with_recordings)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Final
 
-from dockd.custody.passport import Content, Manifest
-from dockd.custody.passport_story import NOT_RECORDED, Record, Story, clock_text, sentence, stories
+from dockd.custody.passport import Manifest
+from dockd.custody.passport_story import (
+    NOT_RECORDED,
+    Record,
+    Story,
+    clock_text,
+    moment_text,
+    sentence,
+    stories,
+    when,
+)
 from dockd.identity import plain_text
 
 _STYLE: Final = """
@@ -27,29 +36,28 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .5rem; border-bo
 thead th { background: #eef2f7; border-bottom: 2px solid #8a97a8 }
 tbody th { font-weight: 600; white-space: nowrap }
 td.n, th.n { text-align: right; white-space: nowrap } td.t { white-space: nowrap }
+td.w { overflow-wrap: anywhere }
 .facts th { width: 11rem } .facts td { overflow-wrap: anywhere }
 code { font: .85em/1.45 "DejaVu Sans Mono", "Liberation Mono", monospace; overflow-wrap: anywhere }
 .two { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem }
 .two > div { border: 1px solid #c9ced6; border-top: 4px solid #2c6e49; padding: .3rem .9rem .6rem }
 .two > div + div { border-top-color: #9a3412 } .two h3 { margin-top: .6rem }
+.doubt { color: #9a3412; font-weight: 600 } .short { font-size: 1.1rem }
 .small { color: #444; font-size: .85rem } .stage th, .stage td { background: #f4f7fb }
 @media (max-width: 40rem) { .two { grid-template-columns: 1fr } }
-@media print { body { padding: 0; max-width: none; font-size: 10.5pt } tr, .two > div { break-inside: avoid }
+@media print { body { padding: 0; max-width: none; font-size: 10pt } tr, .facts, .two > div { break-inside: avoid }
   h2, h3, caption { break-after: avoid } thead { display: table-header-group } a { color: inherit } }
 """
 
 _PROVEN: Final = (
     (
-        "That the bytes listed here under two digests are the bytes that the dock read from the camera, and that they "
-        "were "
-        "read back from the evidence store and found equal, where the time line says so. A single changed bit gives "
-        "other "
-        "digests; anybody can compute them again."
+        "That the bytes listed here under two digests are the bytes that the dock read from the camera, and that "
+        "they were read back from the evidence store and found equal, where the time line says so. A single changed "
+        "bit gives other digests; anybody can compute them again."
     ),
     (
         "That what the dock wrote down about these recordings was not altered, removed or reordered after it was "
-        "signed: "
-        "each record holds the digest of the one before it, and the dock signed these digests."
+        "signed: each record holds the digest of the one before it, and the dock signed these digests."
     ),
     (
         "That nothing was taken out between the first and the last of these records: the digests of all records in "
@@ -59,8 +67,7 @@ _PROVEN: Final = (
 _NOT_PROVEN: Final = (
     (
         "Anything from before docking: what the camera recorded, who wore it, whether its card was altered or files "
-        "were "
-        "deleted on it."
+        "were deleted on it."
     ),
     (
         "When the recording was made. The file's own time comes from the camera's clock, which the dock does not vouch "
@@ -68,8 +75,7 @@ _NOT_PROVEN: Final = (
     ),
     (
         "That the signing key was used by this dock alone. Whoever controls the dock's system can sign in its name. "
-        "Whose "
-        "key it is, the police force's list of keys says, and nothing in this folder."
+        "Whose key it is, the police force's list of keys says, and nothing in this folder."
     ),
     "The exact time of each entry: it is what the dock's clock showed. The order of entries does not depend on it.",
     "What can be seen or heard in a recording, and what it means.",
@@ -90,7 +96,6 @@ class Signing:
 def page(
     manifest: Manifest,
     shown: Mapping[str, Mapping[int, Record]],
-    contents: Sequence[Content],
     signings: Sequence[Signing],
 ) -> bytes:
     """The page as UTF-8; the same for the same passport."""
@@ -100,9 +105,11 @@ def page(
         (
             f"<header><h1>{_text(title)}</h1><p>Chain of custody from docking onward. Dock "
             f"<strong>{_text(manifest.dock)}"
-            f"</strong>, made {_text(manifest.made)} (UTC) by dockd {_text(manifest.software)}.</p></header><main>"
+            f"</strong>, made {_text(moment_text(manifest.made))} UTC by dockd {_text(manifest.software)}.</p></header>"
+            "<main>"
         ),
-        _what_it_is(manifest, len(contents)),
+        _in_short(told),
+        _what_it_is(manifest),
         _overview(told),
         (
             "<h2>What this shows, and what it does not</h2><div class=two>"
@@ -142,40 +149,45 @@ def _list(items: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{_text(item)}</li>' for item in items)}</ul>"
 
 
-def _what_it_is(manifest: Manifest, contents: int) -> str:
+def _what_it_is(manifest: Manifest) -> str:
     where = (
-        "They lie in the folder <code>recordings</code>, named by their digest."
+        "Their files lie in the folder <code>recordings</code>, named by their digests."
         if manifest.with_recordings
-        else "They are handed over apart from this folder, which has their digests."
+        else "Their files are handed over apart from this folder, which has their digests."
     )
     return (
         "<h2>What this is</h2><p>A <em>dock</em> is the station in a police building into which officers put their "
         "body-worn cameras. It copies the recordings, has them stored in the evidence store, reads them back from "
-        "there to "
-        "see that they are the same, and only then may delete them on the camera. Of all that it keeps a signed log, "
-        "in "
-        "which nothing can be changed later without being noticed.</p><p>This folder shows that log for "
-        f"{_count(len(manifest.recordings), 'recording')} with {_count(contents, 'file')} of content. {where} Entries "
-        f"about "
-        "other recordings are not shown. Anybody can check all of it with common tools, without this software and "
-        "without "
-        "trusting this page: <code>VERIFY.md</code> says how. The log itself is <code>records.jsonl</code>; this page "
-        "only "
-        "says in words what stands there.</p>"
+        "there to see that they are the same, and only then may delete them on the camera. Of all that it keeps a "
+        "signed log, in which nothing can be changed later without being noticed.</p><p>This folder shows that log "
+        f"for {_count(len(manifest.recordings), 'recording')}. {where} Entries about other recordings are not shown. "
+        "Anybody can check all of it with common tools, without this software and without trusting this page: "
+        "<code>VERIFY.md</code> says how. The log itself is <code>records.jsonl</code>; this page only says in words "
+        "what stands there.</p>"
+    )
+
+
+def _in_short(told: Sequence[Story]) -> str:
+    cameras = len({(story.last("camera"), story.last("camera_hex")) for story in told})
+    stored = sum(story.in_store.startswith("since") for story in told)
+    deleted = sum(story.on_camera.startswith("deleted") for story in told)
+    return (
+        f"<p class=short>{_count(len(told), 'recording')} from {_count(cameras, 'camera')}: {stored} in the evidence "
+        f"store by this log, {deleted} of them deleted on the camera afterwards.</p>"
     )
 
 
 def _overview(told: Sequence[Story]) -> str:
     rows = "".join(
-        f"<tr><th scope=row "
-        f"class=n>{number}</th><td>{_name(story.last('path'))}</td><td>{_name(story.last('camera'))}</td>"
-        f"<td class=n>{_text(story.size)}</td><td>{_text(story.outcome)}</td></tr>"
+        f"<tr><th scope=row class=n>{number}</th><td class=w>{_name(story.last('path'))}<br>"
+        f"<span class=small>camera {_name(story.last('camera'))}, {_text(story.size)}</span></td>"
+        f"<td>{_text(story.in_store)}</td><td>{_text(story.on_camera)}</td></tr>"
         for number, story in enumerate(told, start=1)
     )
     return (
-        "<h2>The recordings</h2><table><thead><tr><th scope=col class=n>No.</th><th scope=col>File on the camera</th>"
-        "<th scope=col>Camera</th><th scope=col class=n>Size</th><th scope=col>Where it is, as far as this log "
-        "tells</th>"
+        "<h2>The recordings</h2><table><caption>As far as this log tells. Times are UTC, by the dock's clock.</caption>"
+        "<thead><tr><th scope=col class=n>No.</th><th scope=col>File on the camera</th>"
+        "<th scope=col>In the evidence store</th><th scope=col>On the camera</th>"
         f"</tr></thead><tbody>{rows}</tbody></table>"
     )
 
@@ -191,14 +203,16 @@ def _recording(number: int, story: Story) -> str:
         ("Size", _text(story.size)),
         ("SHA-256", f"<code>{_text(story.last('sha256'))}</code>"),
         ("BLAKE3", f"<code>{_text(story.last('blake3'))}</code>"),
-        ("In the evidence store as", f"<code>{_text(story.last('key'))}</code>"),
+        ("In the evidence store", _text(story.in_store)),
+        ("… under the key", f"<code>{_text(story.last('key'))}</code>"),
+        ("On the camera", _text(story.on_camera)),
     ]
     if story.last("path_hex") != NOT_RECORDED:
         facts.insert(1, ("Its name's bytes", f"<code>{_text(story.last('path_hex'))}</code>"))
     table = "".join(f"<tr><th scope=row>{name}</th><td>{value}</td></tr>" for name, value in facts)
     entries = "".join(_entry(record) for _, record in story.entries)
     return (
-        f"<section><h3>{number}. {_name(story.last('path'))}</h3><p>{_text(story.outcome)}</p>"
+        f"<section><h3>{number}. {_name(story.last('path'))}</h3>"
         f"<table class=facts><tbody>{table}</tbody></table>"
         "<table><caption>Time line. Times are UTC, by the dock's clock.</caption><thead><tr><th scope=col>When</th>"
         "<th scope=col>What was recorded</th><th scope=col class=n>Entry</th></tr></thead>"
@@ -207,12 +221,12 @@ def _recording(number: int, story: Story) -> str:
 
 
 def _entry(record: Record) -> str:
-    time = str(record.get("time")).replace("T", " ").removesuffix("Z")
+    clock = record.get("clock")
+    sure = isinstance(clock, Mapping) and clock.get("synchronised") is True
+    doubt = "" if sure else "<br><span class=doubt>clock not synchronised</span>"
     stage = " class=stage" if record.get("event") in _STAGES else ""
-    told = _text(sentence(record))
-    return (
-        f"<tr{stage}><td class=t>{_text(time)}</td><td>{told}</td><td class=n>{_text(str(record.get('seq')))}</td></tr>"
-    )
+    time, told, number = _text(when(record)), _text(sentence(record)), _text(str(record.get("seq")))
+    return f"<tr{stage}><td class=t>{time}{doubt}</td><td>{told}</td><td class=n>{number}</td></tr>"
 
 
 def _clock(shown: Mapping[str, Mapping[int, Record]]) -> str:
@@ -222,32 +236,42 @@ def _clock(shown: Mapping[str, Mapping[int, Record]]) -> str:
         for seq in sorted(records):
             states.setdefault(clock_text(records[seq]), []).append(seq)
     rows = "".join(
-        f"<tr><th scope=row>{_text(state)}</th><td class=n>{len(seqs)}</td><td>{min(seqs)} to {max(seqs)}</td></tr>"
+        f"<tr><th scope=row>{_text(state)}</th><td class=n>{len(seqs)}</td><td>{min(seqs)} and {max(seqs)}</td></tr>"
         for state, seqs in states.items()
     )
     return (
         "<h2>The dock's clock</h2><p>Each entry says whether the dock's system called its clock synchronised, and by "
-        "how "
-        "much it might be off at most. Where it was not synchronised, times may be wrong by any amount; the order of "
-        "the "
-        "entries, by their numbers, stands all the same.</p><table><thead><tr><th scope=col>The clock was</th>"
-        f"<th scope=col class=n>entries</th><th scope=col>numbers</th></tr></thead><tbody>{rows}</tbody></table>"
+        "how much it might be off at most. Where it was not synchronised, times may be wrong by any amount; the "
+        "order of the entries, by their numbers, stands all the same.</p><table><thead><tr><th scope=col>The clock "
+        "was</th><th scope=col class=n>entries</th><th "
+        f"scope=col>between</th></tr></thead><tbody>{rows}</tbody></table>"
     )
+
+
+def _stretches(signings: Sequence[Signing]) -> list[Signing]:
+    """Lists that follow one another under one key, as one."""
+    found: list[Signing] = []
+    for one in signings:
+        last = found[-1] if found else None
+        if last and (last.chain, last.fingerprint, last.last + 1) == (one.chain, one.fingerprint, one.first):
+            found[-1] = replace(last, last=one.last)
+        else:
+            found.append(one)
+    return found
 
 
 def _signed(signings: Sequence[Signing], manifest: Manifest) -> str:
     rows = "".join(
         f"<tr><td><code>{_text(one.fingerprint)}</code></td><td class=n>{one.first} to {one.last}</td>"
         f"<td><code>{_text(one.chain)}</code></td></tr>"
-        for one in signings
+        for one in _stretches(signings)
     )
     return (
         f"<h2>Who signed</h2><p>The dock signed as <strong>{_text(manifest.dock)}</strong> with the keys below "
-        f"(Ed25519, "
-        "SSH signature format, namespace <code>dockd-custody</code>). That such a key is this dock's is for the police "
-        "force to say: its list of keys must be asked for there, and is no part of this folder.</p>"
-        "<table><thead><tr><th scope=col>Fingerprint of the key</th><th scope=col class=n>Entries</th>"
-        f"<th scope=col>Log</th></tr></thead><tbody>{rows}</tbody></table>"
+        "(Ed25519, SSH signature format, namespace <code>dockd-custody</code>). That such a key is this dock's is "
+        "for the police force to say: its list of keys must be asked for there, and is no part of this "
+        "folder.</p><table><thead><tr><th scope=col>Fingerprint of the key</th><th scope=col class=n>Entries</th><th "
+        f"scope=col>Log</th></tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
@@ -270,10 +294,8 @@ def _software(shown: Mapping[str, Mapping[int, Record]]) -> str:
 def _checking() -> str:
     return (
         "<h2>How to check it</h2><p><code>VERIFY.md</code> in this folder has every step, with the programs "
-        "<code>sha256sum</code>, <code>b3sum</code> and <code>ssh-keygen</code>, which do not come from the makers of "
-        "the "
-        "dock. With the dock's software it is one command: <code>dockd custody verify --allowed-signers FILE "
-        "FOLDER</code>."
-        "</p><p class=small>If a check fails, keep the folder as it is, and ask for a new one: a copy may have been "
-        "damaged, or something in it changed.</p>"
+        "<code>sha256sum</code>, <code>b3sum</code> and <code>ssh-keygen</code>, which do not come from the makers "
+        "of the dock. With the dock's software it is one command: <code>dockd custody verify --allowed-signers FILE "
+        "FOLDER</code>.</p><p class=small>If a check fails, keep the folder as it is, and ask for a new one: a copy "
+        "may have been damaged, or something in it changed.</p>"
     )

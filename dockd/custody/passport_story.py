@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from dockd.identity import plain_text
@@ -14,6 +15,7 @@ from dockd.identity import plain_text
 Record = Mapping[str, Any]
 
 NOT_RECORDED: Final = "not recorded"
+NOT_STORED: Final = "not shown to be there"
 
 _BLOCKED: Final = {
     "block": "The dock's kernel refused every write to it, and it was mounted read-only.",
@@ -25,6 +27,20 @@ _BLOCKED: Final = {
 def text(record: Record, name: str) -> str:
     """A field as text that obeys nothing; `NOT_RECORDED` where the record does not have it."""
     return plain_text(str(record[name])) if record.get(name) is not None else NOT_RECORDED
+
+
+def when(record: Record) -> str:
+    """When a record was written, by the dock's clock."""
+    return moment_text(record.get("time"))
+
+
+def moment_text(raw: object) -> str:
+    """A time in UTC for people; what cannot be read as one is given as it is."""
+    try:
+        moment = datetime.fromisoformat(str(raw)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return plain_text(str(raw))
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}"
 
 
 def size_text(size: object) -> str:
@@ -61,8 +77,8 @@ def _wiped(record: Record) -> str:
 def _found(record: Record) -> str:
     again = "seen again" if record.get("again") is True else "found"
     return (
-        f"The file was {again} on the camera: {size_text(record.get('size'))}, last changed {text(record, 'mtime')} "
-        "by the camera's own clock."
+        f"The file was {again} on the camera: {size_text(record.get('size'))}, last changed "
+        f"{moment_text(record.get('mtime'))} by the camera's own clock."
     )
 
 
@@ -104,7 +120,7 @@ _SENTENCES: Final[Mapping[str, Callable[[Record], str]]] = {
 def sentence(record: Record) -> str:
     """What a record says, in one or two sentences."""
     tell = _SENTENCES.get(str(record.get("event")))
-    return f"Recorded: {text(record, 'event')}." if tell is None else tell(record)
+    return f"Recorded: {text(record, 'event')}." if tell is None else tell(record).strip()
 
 
 def clock_text(record: Record) -> str:
@@ -140,19 +156,31 @@ class Story:
         return next((size_text(r["size"]) for r in reversed(self.own) if r.get("size") is not None), NOT_RECORDED)
 
     @property
-    def outcome(self) -> str:
-        """Where it is, as far as these records tell."""
-        state = "It is not shown to be in the evidence store."
+    def in_store(self) -> str:
+        """Whether it is in the evidence store, as far as these records tell."""
+        state = NOT_STORED
         for record in self.own:
             event = record.get("event")
             if event == "recording_confirmed":
-                state = f"In the evidence store since {text(record, 'time')}; its copy on the camera was not deleted."
-            elif event == "recording_wiped":
-                state = state.split(";", 1)[0] + f"; deleted on the camera at {text(record, 'time')}."
-            elif event in ("recording_returned", "recording_vanished") and record.get("state") != "confirmed":
-                state = "It is not shown to be in the evidence store."
+                state = f"since {when(record)}"
+            elif event == "recording_vanished" or (
+                event == "recording_returned" and record.get("state") in ("found", "spooled", "uploaded")
+            ):
+                state = NOT_STORED
             elif event == "integrity_failure" and str(record.get("what")).startswith("store-"):
-                state = "It was in the evidence store, and was found missing or altered there later."
+                state = f"found missing or altered there, {when(record)}"
+        return state
+
+    @property
+    def on_camera(self) -> str:
+        """Whether the dock deleted it on the camera."""
+        state = "not deleted by the dock"
+        for record in self.own:
+            if record.get("event") == "recording_wiped":
+                found = "found gone after an interrupted deletion" if record.get("interrupted") is True else "deleted"
+                state = f"{found}, {when(record)}"
+            elif record.get("event") == "recording_vanished":
+                state = f"gone without the dock's doing, seen {when(record)}"
         return state
 
 
