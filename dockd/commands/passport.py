@@ -89,6 +89,9 @@ def passport(config_path: Path, wanted: Wanted, out: Path, *, with_recordings: b
             raise ServiceMissingError("there is no journal yet", "Start dockd once.")
         material = _material(tx, _rows(tx, wanted), key.public)
     contents = _contents(material.rows)
+    absent = [row.uid for row in material.rows if row.confirmed_utc is None]
+    if with_recordings and absent:
+        raise _NotYetError(f"recording {absent[0]} is not in the store", f"{_NOTHING_MADE} Ask without its content.")
     hidden = out.absolute().with_name(f".{out.name}.{SystemRandomness().token(8)}.partial")
     hidden.mkdir(mode=0o750)
     try:
@@ -172,18 +175,18 @@ def _keys(part: ChainPart) -> KeyBook:
     return keys
 
 
-def _contents(rows: Sequence[RecordingRow]) -> dict[Content, str | None]:
-    """The content of each recording that was ever whole here, and its key in the store."""
-    found: dict[Content, str | None] = {}
+def _contents(rows: Sequence[RecordingRow]) -> dict[Content, str]:
+    """The content of each recording that was seen to be in the store, and its key there."""
+    found: dict[Content, str] = {}
     for row in rows:
-        if row.blake3 is not None and row.sha256 is not None:
-            content = Content(row.blake3, row.sha256, suffix_of(row.path))
-            found[content] = row.store_key if row.confirmed_utc is not None else found.get(content)
+        if row.confirmed_utc is not None:
+            assert row.blake3 is not None and row.sha256 is not None and row.store_key is not None
+            found[Content(row.blake3, row.sha256, suffix_of(row.path))] = row.store_key
     return dict(sorted(found.items(), key=lambda item: item[0].path))
 
 
 def _files(
-    config: Config, material: _Material, contents: dict[Content, str | None], key: SigningKey, *, with_recordings: bool
+    config: Config, material: _Material, contents: dict[Content, str], key: SigningKey, *, with_recordings: bool
 ) -> dict[str, bytes]:
     manifest = Manifest(
         dock_name(config),
@@ -203,7 +206,7 @@ def _files(
         **parts.content_files(list(contents)),
         parts.MANIFEST: manifest.text(),
         parts.PAGE: page(manifest, {part.name: part.records for part in material.chains}, signings),
-        parts.GUIDE: guide(manifest),
+        parts.GUIDE: guide(manifest, len(contents)),
     }
     listed = parts.files_text(files, list(contents), with_recordings=with_recordings)
     return {**files, parts.FILES: listed, parts.FILES_SIGNATURE: key.sign(listed).encode("ascii")}
@@ -212,14 +215,12 @@ def _files(
 # --- writing it --------------------------------------------------------------------------------------
 
 
-def _copy_contents(store: EvidenceStore, contents: dict[Content, str | None], folder: Path) -> None:
+def _copy_contents(store: EvidenceStore, contents: dict[Content, str], folder: Path) -> None:
     """Copy recordings out of the store, read past its caches and compared on the way."""
     buffer = Buffer()
     (folder / parts.RECORDINGS).mkdir(mode=0o750)
     tell = _teller(len(contents))
     for content, key in contents.items():
-        if key is None:
-            raise _NotYetError(f"{content.path} is not in the store yet", f"{_NOTHING_MADE} Ask again once it is.")
         tell(key)
         with open(folder / content.path, "xb") as file:
             found = store.read_back(key, buffer, Control(), file.write)

@@ -22,8 +22,9 @@ signing keys, through a channel that you trust, and put that beside the folder, 
     DOCK={dock}
 
 A line of that file looks like `{dock} namespaces="dockd-custody" ssh-ed25519 AAAA…`. A list that comes along with
-this folder proves nothing. If the key was replaced since {made}, when this folder was made, add
-`-Overify-time={verify_time}` to the `ssh-keygen` commands.
+this folder proves nothing. If the list gives a key a term that has ended since, add `-Overify-time=` with a time
+from when the signature was made to the `ssh-keygen` commands: this folder was made at {verify_time}, and lists of
+digests are signed soon after the `time` of their last entry.
 
 ## 1. Nothing in the folder was changed
 
@@ -31,6 +32,7 @@ this folder proves nothing. If the key was replaced since {made}, when this fold
     ssh-keygen -Y verify -f "$ALLOWED" -I "$DOCK" -n dockd-custody -s FILES.sha256.sig < FILES.sha256
 
 The first prints one line; the second says `Good "dockd-custody" signature for {dock} with ED25519 key SHA256:…`.
+Whatever `find . -type f` shows beside the files of that list, the list itself and its signature, does not belong here.
 
 ## 2. The recordings are the recorded ones
 {recordings}
@@ -87,17 +89,21 @@ Nothing about the time before the camera was docked. Not that the dock's key was
 controls its system can sign in its name. The times are those of the dock's clock. That a file was deleted on a
 camera does not mean that it cannot be recovered there."""
 
+_APART: Final = """\
+They are not in this folder. Put the files that you were given into a folder `recordings` here, named as in the lists;
+what you lack is reported as missing."""
 
-def guide(manifest: Manifest) -> bytes:
+
+def guide(manifest: Manifest, contents: int) -> bytes:
     """The instructions for one passport, as UTF-8."""
     made = datetime.fromisoformat(manifest.made).astimezone(UTC)
-    recordings = (
-        "They lie in `recordings`."
-        if manifest.with_recordings
-        else "They are not in this folder. Put the files that you were given into a folder `recordings` "
-        "here,\nnamed as in the lists; what you lack is reported as missing."
-    )
-    text = _GUIDE.format(
-        dock=manifest.dock, made=manifest.made, verify_time=made.strftime("%Y%m%d%H%M%SZ"), recordings=recordings
-    )
+    if not contents:
+        recordings = (
+            "None of them was seen to be in the evidence store yet: both lists are empty, nothing is to be checked."
+        )
+    elif manifest.with_recordings:
+        recordings = "They lie in `recordings`."
+    else:
+        recordings = _APART
+    text = _GUIDE.format(dock=manifest.dock, verify_time=made.strftime("%Y%m%d%H%M%SZ"), recordings=recordings)
     return text.encode()

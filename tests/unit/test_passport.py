@@ -16,6 +16,7 @@ from custody_desk import OTHER_OFFICERS, CustodyDesk, custody_desk
 from journal_desk import CAMERA, PATH, STARTED, raw
 from passport_desk import config_file
 
+from dockd.custody.keys import SigningKey
 from dockd.custody.passport import Manifest
 from dockd.custody.passport_story import sentence
 from dockd.events import all_events
@@ -52,6 +53,14 @@ def records(out: Path) -> list[dict[str, object]]:
 
 def everything(out: Path) -> bytes:
     return b"".join(str(path).encode() + (path.read_bytes() if path.is_file() else b"") for path in out.rglob("*"))
+
+
+def sign_again(out: Path, key: SigningKey) -> None:
+    """The list of files made anew, and signed: what a dock that means ill could do with a passport."""
+    files = [path for path in out.rglob("*") if path.is_file() and not path.name.startswith("FILES.")]
+    digests = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    (out / "FILES.sha256").write_text("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)), "ascii")
+    (out / "FILES.sha256.sig").write_text(key.sign((out / "FILES.sha256").read_bytes()), encoding="ascii")
 
 
 def test_it_has_the_recordings_own_records_and_what_they_stand_on(
@@ -221,6 +230,77 @@ def test_a_recording_on_two_chains_has_both(desk: CustodyDesk, config: str, tmp_
     assert exit_code("custody", "verify", str(out)) == 0
 
 
+# --- what nobody's word is taken for -----------------------------------------------------------------
+
+
+def test_lists_without_a_gap_are_asked_for_whoever_signed_what_is_there(
+    desk: CustodyDesk, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uid = desk.busy_day()
+    desk.cut(2)
+    out = tmp_path / "passport"
+    assert made(desk, config, out, uid) == 0
+    held = {int(str(record["seq"])) for record in records(out)}
+    unshown = [
+        path
+        for path in sorted(out.glob("segments/*/*.sha256"))
+        if not held & set(range(int(path.name[:12]), int(path.name[13:25]) + 1))
+    ]
+    assert unshown
+    first = int(unshown[0].name[:12])
+    for path in (unshown[0], unshown[0].with_suffix(".sha256.sig")):
+        path.unlink()
+    sign_again(out, desk.key)
+    capsys.readouterr()
+    assert exit_code("custody", "verify", str(out)) == 1
+    assert f"broken at record {first} " in capsys.readouterr().out
+
+
+def test_lists_that_do_not_follow_one_another_are_found_whoever_signed_them(
+    desk: CustodyDesk, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uid = desk.busy_day()
+    desk.cut(2)
+    out = tmp_path / "passport"
+    assert made(desk, config, out, uid) == 0
+    held = {int(str(record["seq"])) for record in records(out)}
+    for path in sorted(out.glob("segments/*/*.sha256"))[1:]:
+        if int(path.name[:12]) not in held:
+            break
+    path.write_text("e" * 64 + path.read_text()[64:], encoding="ascii")
+    path.with_suffix(".sha256.sig").write_text(desk.key.sign(path.read_bytes()), encoding="ascii")
+    sign_again(out, desk.key)
+    capsys.readouterr()
+    assert exit_code("custody", "verify", str(out)) == 1
+    assert "does not follow the one before it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("whose", ["stranger", "former"])
+def test_a_list_of_files_by_another_key_is_found(
+    whose: str, desk: CustodyDesk, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    former = desk.key
+    uid = desk.busy_day()
+    desk.rotate()
+    desk.cut()
+    out = tmp_path / "passport"
+    assert made(desk, config, out, uid) == 0
+    signers = desk.signers(former, desk.key)
+    assert exit_code("custody", "verify", str(out), "--allowed-signers", str(signers)) == 0
+    if whose == "stranger":
+        sign_again(out, SigningKey.generate())
+        assert exit_code("custody", "verify", str(out)) == 1
+        assert "not the dock's" in capsys.readouterr().out
+    else:
+        # A key that the chain has, and that nobody vouches for at the time when the passport says that it was made.
+        lines = [line for line in signers.read_text().splitlines() if line.endswith(former.public.line)]
+        term = lines[0].replace("namespaces", 'valid-before="20260601Z",namespaces')
+        signers.write_text(f"{term}\n{signers.read_text().splitlines()[-1]}\n", encoding="ascii")
+        assert exit_code("custody", "verify", str(out), "--allowed-signers", str(signers)) == 0
+        sign_again(out, former)
+        assert exit_code("custody", "verify", str(out), "--allowed-signers", str(signers)) == 1
+
+
 # --- the recordings themselves -----------------------------------------------------------------------
 
 
@@ -267,6 +347,36 @@ def test_recordings_that_are_put_in_later_are_looked_at(desk: CustodyDesk, confi
     (out / name).write_bytes(b"footage")
     (out / "recordings" / "other.mp4").write_bytes(b"other")
     assert exit_code("custody", "verify", str(out)) == 1
+
+
+def test_a_list_of_recordings_that_no_record_speaks_of_is_found_whoever_signed_it(
+    desk: CustodyDesk, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the dock itself could make it, long after the records were signed and seen by others."""
+    uid = desk.busy_day()
+    desk.cut()
+    out = tmp_path / "passport"
+    assert made(desk, config, out, uid) == 0
+    digest = hashlib.sha256(b"other footage").hexdigest()
+    sums = (out / "SHA256SUMS").read_text()
+    (out / "SHA256SUMS").write_text(digest + sums[64:], encoding="ascii")
+    sign_again(out, desk.key)
+    assert exit_code("custody", "verify", str(out)) == 1
+    assert "no record speaks of such content" in capsys.readouterr().out
+
+
+def test_what_is_not_in_the_store_is_not_listed(desk: CustodyDesk, config: str, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    assert exit_code("store", "init", "--config", config) == 0
+    uid = desk.busy_day(RecordingState.UPLOADED)
+    desk.cut()
+    out = tmp_path / "passport"
+    assert made(desk, config, out, uid, "--with-recordings") == 1
+    assert made(desk, config, out, uid) == 0
+    assert (out / "SHA256SUMS").read_bytes() == (out / "B3SUMS").read_bytes() == b""
+    assert "both lists are empty" in (out / "VERIFY.md").read_text("utf-8")
+    assert "not shown to be there" in (out / "index.html").read_text("utf-8")
+    assert exit_code("custody", "verify", str(out)) == 0
 
 
 # --- the page ----------------------------------------------------------------------------------------
