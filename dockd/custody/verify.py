@@ -89,6 +89,7 @@ class Walk:
     head: str = GENESIS
     chain: str = ""
     _last: Mapping[str, Any] = field(default_factory=dict)
+    _told: int = 0
     _wanted: dict[int, list[KnownHead]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,7 +105,7 @@ class Walk:
         """Take in lines with their ends."""
         for line in lines:
             self._take(line, hashlib.sha256(line[:-1]).hexdigest())
-        self._tell(self.seq % _TOLD_EVERY)
+        self._tell()
 
     def segment(self, first: int, last: int, listing: bytes, signature: bytes, lines: Iterable[bytes]) -> None:
         """Take in the next segment: what its name says, its digest list, its signature, and its lines."""
@@ -125,7 +126,7 @@ class Walk:
                     file=f"{name}.jsonl",
                 )
             self._take(line, found)
-        self._tell(self.seq % _TOLD_EVERY)
+        self._tell()
         if seq < last:
             raise CustodyBreakError(
                 "records are listed that are not there",
@@ -211,7 +212,7 @@ class Walk:
             self._compare(seq, digest)
         self.seq, self.head, self._last = seq, digest, record
         if seq % _TOLD_EVERY == 0:
-            self._tell(_TOLD_EVERY)
+            self._tell()
 
     def _check_name(self, digest: str) -> None:
         self.chain = digest[:CHAIN_NAME_DIGITS]
@@ -229,9 +230,10 @@ class Walk:
                     seq=seq,
                 )
 
-    def _tell(self, count: int) -> None:
-        if self.on_progress is not None and count:
-            self.on_progress(count, 0)
+    def _tell(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress(self.seq - self._told, 0)
+        self._told = self.seq
 
     def finish(self) -> None:
         """The chain ends here; raises CustodyBreakError if a head says that it goes on, or was not signed so."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -307,3 +308,16 @@ def test_a_name_that_was_made_up_cannot_forge_a_line_of_the_report(
     (folder / "x\n\x1b[2Jwhole").symlink_to("elsewhere")
     assert exit_code("custody", "verify", str(folder)) == 1
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_person_who_waits_sees_how_far_it_is(
+    chain: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = len(b"".join(file.read_bytes() for file in chain.glob("*.jsonl")).splitlines())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert exit_code("custody", "verify", "--json", str(chain)) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["ok"] is True
+    assert f"{records:,} records verified" in captured.err
