@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from dockd.custody.breaks import CustodyBreakError
 from dockd.custody.chain import CHAIN_NAME_DIGITS, BadLineError, line_digest, read_line
-from dockd.custody.passport_check import PASSPORT_NAMES, Recordings, check_passport
+from dockd.custody.passport_check import PASSPORT_MARKS, Recordings, check_passport
 from dockd.custody.segments import LONGEST_RECORDS, parse_segment_name, segment_name
 from dockd.custody.trust import Trust
 from dockd.custody.verify import LONGEST_LINE_BYTES, KnownHead, OnProgress, Walk, lines_of
@@ -73,25 +73,23 @@ def discover(path: Path) -> list[Found]:
     """Everything below a path that can be verified, in order; nothing if there is nothing of the kind."""
     if not path.is_dir():
         return [Found("records", path)] if path.is_file() else []
-    if any(os.path.lexists(path / name) for name in PASSPORT_NAMES):
-        return [Found("passport", path)]
-    if _has_segments(path, os.listdir(path)):
-        return [Found("segments", path)]
-    return [Found("segments", folder) for folder in _chains_below(path)]
+    return list(_below(path))
 
 
 def _has_segments(path: Path, names: Sequence[str]) -> bool:
     """Whether a folder is a chain's, even if everything in it was taken away."""
-    in_store = len(path.parts) > 3 and path.parts[-4] == "custody" and _CHAIN.match(path.name) is not None
+    above = path.absolute().parts
+    in_store = len(above) > 3 and above[-4] == "custody" and _CHAIN.match(above[-1]) is not None
     return in_store or any(parse_segment_name(name) is not None for name in names)
 
 
-def _chains_below(path: Path) -> Iterator[Path]:
+def _below(path: Path) -> Iterator[Found]:
     for folder, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if name not in _LEFT_OUT and not name.startswith("."))
-        if _has_segments(Path(folder), names):
+        passport = bool(PASSPORT_MARKS.intersection(names))
+        if passport or _has_segments(Path(folder), names):
             folders[:] = []
-            yield Path(folder)
+            yield Found("passport" if passport else "segments", Path(folder))
 
 
 def verify_all(

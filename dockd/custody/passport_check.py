@@ -21,18 +21,10 @@ from dockd.custody.trust import STRANGER, Trust, check_vouched, signed_by
 from dockd.custody.verify import KnownHead, OnProgress, check_head, lines_of
 from dockd.digests import Hasher
 
-PASSPORT_NAMES: Final = (
-    parts.MANIFEST,
-    parts.RECORDS,
-    parts.PAGE,
-    parts.GUIDE,
-    parts.SHA256SUMS,
-    parts.B3SUMS,
-    parts.FILES,
-    parts.FILES_SIGNATURE,
-    parts.SEGMENTS,
-)
-"""What is in every passport; a folder that has any of it is taken for one."""
+PASSPORT_MARKS: Final = frozenset({parts.MANIFEST, parts.RECORDS, parts.FILES, parts.FILES_SIGNATURE})
+"""A folder that has any of these is taken for a passport."""
+
+_NEEDED: Final = (*sorted(PASSPORT_MARKS), parts.PAGE, parts.GUIDE, parts.SHA256SUMS, parts.B3SUMS)
 
 _SMALL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -70,8 +62,8 @@ def check_passport(
 ) -> Checked:
     """What a passport holds; raises CustodyBreakError at the first thing that is not as it should be."""
     names = _names(folder)
-    for name in PASSPORT_NAMES:
-        if name != parts.SEGMENTS and name not in names:
+    for name in _NEEDED:
+        if name not in names:
             raise _file_break(name, "it is not there", "the file", "no such file")
     with _telling(parts.MANIFEST):
         manifest = Manifest.parse(_read(folder / parts.MANIFEST))

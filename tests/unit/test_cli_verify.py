@@ -304,7 +304,7 @@ def test_a_name_that_was_made_up_cannot_forge_a_line_of_the_report(
 ) -> None:
     folder = tmp_path / "passport"
     folder.mkdir()
-    (folder / "index.html").symlink_to("elsewhere")
+    (folder / "records.jsonl").touch()
     (folder / "x\n\x1b[2Jwhole").symlink_to("elsewhere")
     assert exit_code("custody", "verify", str(folder)) == 1
     assert "\x1b" not in capsys.readouterr().out

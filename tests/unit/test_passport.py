@@ -332,6 +332,19 @@ def test_recordings_are_copied_out_of_the_store_and_compared(
     assert exit_code("custody", "verify", str(out)) == 1, "what was handed over with it belongs to it"
 
 
+def test_passports_are_found_below_a_folder(
+    desk: CustodyDesk, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uid = desk.busy_day()
+    desk.cut()
+    (tmp_path / "case").mkdir()
+    assert made(desk, config, tmp_path / "case" / "one", uid) == 0
+    assert made(desk, config, tmp_path / "case" / "two", uid) == 0
+    capsys.readouterr()
+    assert exit_code("custody", "verify", "--json", str(tmp_path / "case")) == 0
+    assert [report["kind"] for report in json.loads(capsys.readouterr().out)["verified"]] == ["passport"] * 2
+
+
 def test_recordings_that_are_put_in_later_are_looked_at(desk: CustodyDesk, config: str, tmp_path: Path) -> None:
     uid = desk.busy_day()
     desk.cut()
