@@ -51,9 +51,9 @@ code { font: .85em/1.45 "DejaVu Sans Mono", "Liberation Mono", monospace; overfl
 
 _PROVEN: Final = (
     (
-        "That the bytes listed here under two digests are the bytes that the dock read from the camera, and that "
-        "they were read back from the evidence store and found equal, where the time line says so. A single changed "
-        "bit gives other digests; anybody can compute them again."
+        "Which bytes these recordings consist of: the dock wrote down two digests of what it read from the camera and, "
+        "where the time line says so, of what it read back from the evidence store, and they were equal. A single "
+        "changed bit gives other digests; anybody can compute them again."
     ),
     (
         "That what the dock wrote down about these recordings was not altered, removed or reordered after it was "
@@ -77,6 +77,7 @@ _NOT_PROVEN: Final = (
         "That the signing key was used by this dock alone. Whoever controls the dock's system can sign in its name. "
         "Whose key it is, the police force's list of keys says, and nothing in this folder."
     ),
+    "That the dock's software does what it should. Which version of it ran is listed below.",
     "The exact time of each entry: it is what the dock's clock showed. The order of entries does not depend on it.",
     "What can be seen or heard in a recording, and what it means.",
     "That deleted files cannot be recovered from the camera.",
