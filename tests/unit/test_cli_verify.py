@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rfc8785
 from command_line import exit_code
 from custody_desk import CustodyDesk, custody_desk, verified
 from journal_desk import DOCK, STARTED, STEPPED
 
 from dockd.commands import verify as command
+from dockd.custody.chain import GENESIS, line_digest
 from dockd.custody.keys import SigningKey
-from dockd.custody.segments import head_text
+from dockd.custody.segments import DigestList, head_text, segment_name
 from dockd.events import KeyRotated
 from dockd.journal.startup import start
 
@@ -190,6 +192,50 @@ def test_the_signature_of_a_head_is_looked_at(
     ):
         file = head_file(desk, tmp_path, signature=signature)
         assert told(capsys, chain, "--head", file, "--allowed-signers", desk.signers())[0] == code
+
+
+# --- records that no dock writes ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"event": []}, 0),
+        ({"event": {"a": 1}}, 0),
+        ({"event": "key_registered"}, 1),
+        ({"event": "key_registered", "public_key": 5, "fingerprint": None}, 1),
+        ({"event": "key_registered", "public_key": "ssh-ed25519 \u00e9", "fingerprint": "x"}, 1),
+        ({"event": "key_rotated", "old_public_key": [], "statement": {}}, 1),
+        ({"time": 5}, 1),
+        ({"time": "9999-12-31T23:59:59.999-23:00"}, 1),
+        ({"time": None}, 1),
+        ({"dock": None}, 0),
+        ({"predecessor": {"chain": 1, "seq": True, "sha256": []}}, 0),
+        ({"predecessor": "unknown"}, 0),
+        ({"\U0001f600": 1, "\uff5e": 2, "float": 0.1}, 0),
+    ],
+    ids=str,
+)
+def test_a_strange_record_is_judged_and_never_a_crash(
+    fields: dict[str, object], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = SigningKey.generate()
+    lines: list[str] = []
+    registered = {"event": "key_registered", "public_key": key.public.line, "fingerprint": key.public.fingerprint}
+    for seq, more in enumerate((fields if "predecessor" in fields else {}, registered, fields), start=1):
+        prev = line_digest(lines[-1]) if lines else GENESIS
+        record = {"seq": seq, "prev": prev, "time": "2026-11-30T12:00:00.000Z", "dock": DOCK, "event": "x", **more}
+        lines.append(rfc8785.dumps(record).decode())
+    digests = DigestList.of(lines, 0, GENESIS)
+    place = tmp_path / "chain" / segment_name(1, 3)
+    place.parent.mkdir()
+    place.with_suffix(".jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    place.with_suffix(".sha256").write_bytes(digests.text())
+    place.with_suffix(".sha256.sig").write_text(key.sign(digests.text()), encoding="ascii")
+    got, found = told(capsys, place.parent)
+    assert got == code, found["verified"][0]["break"]
+    assert code == 0 or found["verified"][0]["break"]["record"] == 3
+    assert told(capsys, place.with_suffix(".jsonl"))[0] in (0, 1)
 
 
 # --- who may sign ------------------------------------------------------------------------------------

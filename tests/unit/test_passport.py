@@ -275,6 +275,29 @@ def test_lists_that_do_not_follow_one_another_are_found_whoever_signed_them(
     assert "does not follow the one before it" in capsys.readouterr().out
 
 
+def test_a_head_from_elsewhere_is_held_against_the_lists(
+    desk: CustodyDesk, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uid = desk.busy_day()
+    desk.cut(2)
+    head = desk.desk.do(lambda tx: tx.head).model_dump()
+    out, file = tmp_path / "passport", tmp_path / "head.json"
+    assert made(desk, config, out, uid) == 0
+    last = max(int(path.name[13:25]) for path in out.glob("segments/*/*.sha256"))
+    assert last < int(head["seq"]), "the dock went on behind what the passport covers"
+    digest = hashlib.sha256(desk.desk.lines()[last - 1].encode()).hexdigest()
+    for more, code, words in (
+        ({}, 0, "beyond what this passport covers"),
+        ({"seq": last, "sha256": digest}, 0, ""),
+        ({"seq": last, "sha256": "e" * 64}, 1, f"broken at record {last}"),
+        ({"chain": "0" * 16}, 0, "holds nothing of chain"),
+    ):
+        file.write_text(json.dumps(head | more), encoding="ascii")
+        capsys.readouterr()
+        assert exit_code("custody", "verify", str(out), "--head", str(file)) == code, more
+        assert words in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("whose", ["stranger", "former"])
 def test_a_list_of_files_by_another_key_is_found(
     whose: str, desk: CustodyDesk, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
