@@ -192,6 +192,7 @@ def test_the_signature_of_a_head_is_looked_at(
     ):
         file = head_file(desk, tmp_path, signature=signature)
         assert told(capsys, chain, "--head", file, "--allowed-signers", desk.signers())[0] == code
+        assert told(capsys, chain, "--head", file)[0] == code
 
 
 # --- records that no dock writes ---------------------------------------------------------------------
@@ -338,6 +339,25 @@ def test_a_segment_without_one_of_its_parts_is_a_break(chain: Path, capsys: pyte
         assert (code, broken["record"], broken["file"]) == (1, 7, file.name)
         file.write_bytes(data)
     assert told(capsys, chain)[0] == 0
+
+
+def test_a_missing_segment_is_named_by_its_first_record(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in chain.glob("000000000007-*"):
+        file.unlink()
+    code, found = told(capsys, chain)
+    assert (code, found["verified"][0]["break"]["record"]) == (1, 7)
+    assert "do not follow one another" in found["verified"][0]["break"]["what"]
+
+
+def test_a_list_that_follows_another_record_is_a_break_even_if_the_dock_signed_it(
+    desk: CustodyDesk, chain: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = sorted(chain.glob("*.sha256"))[1]
+    file.write_text("e" * 64 + file.read_text()[64:], encoding="ascii")
+    file.with_suffix(".sha256.sig").write_text(desk.key.sign(file.read_bytes()), encoding="ascii")
+    code, found = told(capsys, chain)
+    assert (code, found["verified"][0]["break"]["record"]) == (1, 6)
+    assert "follows another record" in found["verified"][0]["break"]["what"]
 
 
 def test_a_folder_of_another_chains_name_is_a_break(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:

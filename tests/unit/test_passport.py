@@ -324,6 +324,28 @@ def test_a_list_of_files_by_another_key_is_found(
         assert exit_code("custody", "verify", str(out), "--allowed-signers", str(signers)) == 1
 
 
+def test_each_key_counts_for_its_own_lists_in_a_passport_too(
+    desk: CustodyDesk, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    former = desk.key
+    uid = desk.busy_day()
+    desk.rotate()
+    desk.cut()
+    out = tmp_path / "passport"
+    assert made(desk, config, out, uid) == 0
+    assert exit_code("custody", "verify", str(out), "--allowed-signers", str(desk.signers(desk.key))) == 1
+    assert "nobody vouches for the key that signed records 1 to" in capsys.readouterr().out
+    lists = sorted(out.glob("segments/*/*.sha256"))
+    for path, key in ((lists[0], desk.key), (lists[-1], former)):
+        before = path.with_suffix(".sha256.sig").read_bytes()
+        path.with_suffix(".sha256.sig").write_text(key.sign(path.read_bytes()), encoding="ascii")
+        sign_again(out, desk.key)
+        # The list that holds the record of the rotation may be signed with either.
+        code = exit_code("custody", "verify", str(out), "--allowed-signers", str(desk.signers(former, desk.key)))
+        assert code == (1 if key is desk.key else 0)
+        path.with_suffix(".sha256.sig").write_bytes(before)
+
+
 # --- the recordings themselves -----------------------------------------------------------------------
 
 
