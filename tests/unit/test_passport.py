@@ -200,6 +200,18 @@ def test_what_is_there_is_never_overwritten(desk: CustodyDesk, config: str, tmp_
     assert sorted(map(str, tmp_path.rglob("*"))) == before
 
 
+def test_what_appears_while_it_is_made_is_not_overwritten(
+    desk: CustodyDesk, config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = desk.busy_day()
+    desk.cut()
+    out = tmp_path / "passport"
+    monkeypatch.setattr("dockd.commands.passport._prove", lambda _: out.mkdir())
+    assert made(desk, config, out, uid) == 64
+    assert list(out.iterdir()) == []
+    assert not list(tmp_path.glob(".passport*"))
+
+
 def test_a_journal_whose_records_were_changed_makes_none(
     desk: CustodyDesk, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
