@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rfc8785
 from command_line import exit_code
-from custody_desk import CustodyDesk, custody_desk, verified
+from custody_desk import CustodyDesk, verified
 from journal_desk import DOCK, STARTED, STEPPED
 
 from dockd.commands import verify as command
@@ -20,12 +19,6 @@ from dockd.custody.keys import SigningKey
 from dockd.custody.segments import DigestList, head_text, segment_name
 from dockd.events import KeyRotated
 from dockd.journal.startup import start
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[CustodyDesk]:
-    with custody_desk(tmp_path / "state") as made:
-        yield made
 
 
 @pytest.fixture
