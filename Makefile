@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find dockd -name __pycache__ -prune -o -print) pyproject.toml README.md LICENSE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo deb setup test-fast test test-long test-systemd test-usb test-usb-long test-s3 bench-s3 lint check format bench lock clean
+.PHONY: help demo deb setup test-fast test test-long test-systemd test-usb test-usb-long test-s3 bench-s3 bench-custody lint check format bench lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -106,6 +106,9 @@ bench: setup ## copies measured against other tools
 bench-s3: setup $(VENV)/.s3-packages ## uploads measured against boto3 and rclone, into a real Ceph on loopback
 	@scripts/system-packages $(PYTHON) rclone
 	@$(BIN)/python tests/bench/s3_run.py $(ARGS)
+
+bench-custody: setup ## how fast a chain of a million records is verified, on one core
+	@$(BIN)/python tests/bench/custody_run.py $(ARGS)
 
 lock: ## both lock files anew, from the ranges in pyproject.toml
 	@test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip --quiet install "uv<1"; }

@@ -142,6 +142,19 @@ def _custody_export(args: argparse.Namespace) -> int:
     return export(args.config)
 
 
+def _custody_verify(args: argparse.Namespace) -> int:
+    from dockd.commands.verify import verify
+
+    return verify(args.path, signers=args.allowed_signers, head=args.head, as_json=args.json)
+
+
+def _passport(args: argparse.Namespace) -> int:
+    from dockd.commands.passport import Wanted, passport
+
+    wanted = Wanted(args.recording, args.camera, args.since, args.until, args.key)
+    return passport(args.config, wanted, args.out, with_recordings=args.with_recordings)
+
+
 def _custody_acknowledge(args: argparse.Namespace) -> int:
     from dockd.commands.custody import acknowledge
 
@@ -154,11 +167,23 @@ def _command(
     does: str,
     function: Callable[[argparse.Namespace], int],
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+    parser = _by_itself(commands, name, does, function)
     parser.add_argument(
         "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help=f"default: {DEFAULT_CONFIG}"
     )
     parser.set_defaults(function=function, as_service=True)
+    return parser
+
+
+def _by_itself(
+    commands: argparse._SubParsersAction[_Parser],
+    name: str,
+    does: str,
+    function: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    """A command that needs no configuration."""
+    parser = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+    parser.set_defaults(function=function)
     return parser
 
 
@@ -200,6 +225,16 @@ def _add_custody(commands: argparse._SubParsersAction[_Parser]) -> None:
     _command(key, "rotate", "put a new key in its place; dockd must not run", _key_rotate)
 
     custody = _group(commands, "custody", "look after the custody chain")
+    does = "verify chains, signatures and passports with public keys alone; needs no configuration and no network"
+    verify = _by_itself(custody, "verify", does, _custody_verify)
+    verify.add_argument(
+        "path", nargs="+", type=Path, metavar="PATH", help="a passport, a chain's folder, a store, or exported records"
+    )
+    verify.add_argument(
+        "--allowed-signers", type=Path, metavar="FILE", help="who may sign; default: /etc/dockd/allowed_signers"
+    )
+    verify.add_argument("--head", type=Path, metavar="FILE", help="a head known from elsewhere: MQTT or status --json")
+    verify.add_argument("--json", action="store_true", help="print JSON")
     _command(custody, "export", "print the present chain, one record a line", _custody_export)
     acknowledge = _command(
         custody, "acknowledge", "let wiping go on after a new chain had to be begun", _custody_acknowledge
@@ -247,12 +282,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--print-messages", action="store_true", help="print what would be said over MQTT, instead of a broker"
     )
     does = "show a whole dock at work, in a folder, with sample cameras; needs no root and no USB"
-    demo = commands.add_parser("demo", help=does, description=f"{does[0].upper()}{does[1:]}.")
+    demo = _by_itself(commands, "demo", does, _demo)
     demo.add_argument("--dir", type=Path, metavar="DIR", help="a new or empty folder to play in; default: a fresh one")
     demo.add_argument("--serve", action="store_true", help="keep the dock running until Ctrl-C")
     demo.add_argument("--megabytes", type=_positive, default=600, metavar="N", help="how much sample footage to make")
     demo.add_argument("--no-broker", action="store_true", help="print what would be said over MQTT, without a broker")
-    demo.set_defaults(function=_demo)
     _add_setup(commands)
     check = _command(commands, "check", "validate the configuration and probe all that it names", _check)
     check.add_argument("--json", action="store_true", help=json_help)
@@ -282,8 +316,25 @@ def build_parser() -> argparse.ArgumentParser:
     probe.add_argument("--json", action="store_true", help=json_help)
 
     _add_hold(commands)
+    _add_passport(commands)
     _add_custody(commands)
     return parser
+
+
+def _add_passport(commands: argparse._SubParsersAction[_Parser]) -> None:
+    does = "make the folder with which a court can check recordings, and see no others"
+    passport = _command(commands, "passport", does, _passport)
+    passport.add_argument("recording", nargs="*", type=_filled, metavar="RECORDING", help="a recording's id")
+    passport.add_argument("--camera", type=_filled, metavar="SERIAL", help="all recordings of this camera")
+    for name, which in (("from", "since"), ("to", "until")):
+        passport.add_argument(
+            f"--{name}", dest=which, type=_filled, metavar="TIME", help=f"of --camera: dockings {which} then (RFC 3339)"
+        )
+    passport.add_argument(
+        "--key", action="append", default=[], type=_filled, help="a recording by its key in the store"
+    )
+    passport.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder, which must not be there")
+    passport.add_argument("--with-recordings", action="store_true", help="copy the recordings out of the store into it")
 
 
 def _filled(text: str) -> str:

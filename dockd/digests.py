@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -32,6 +32,10 @@ class ReadBack:
     digests: Digests
     version: str
     past_cache: bool
+
+
+Sink = Callable[[memoryview], object]
+"""Is handed bytes as they were read; they are its own until it returns."""
 
 
 class Progress(Protocol):
@@ -122,11 +126,13 @@ class Hasher:
         return None if self._parts is None else self._parts.finish()
 
 
-def digest_of(chunks: Iterable[memoryview], progress: Progress) -> Digests:
-    """Read all chunks and give their digests."""
+def digest_of(chunks: Iterable[memoryview], progress: Progress, into: Sink | None = None) -> Digests:
+    """Read all chunks and give their digests; each chunk is handed to `into` too."""
     hasher = Hasher()
     for chunk in chunks:
         hasher.update(chunk)
+        if into is not None:
+            into(chunk)
         progress.advance(len(chunk))
     return hasher.digests()
 

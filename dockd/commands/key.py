@@ -10,12 +10,14 @@ from pathlib import Path
 
 from dockd.commands.common import journal_read_only
 from dockd.config import Config, load_config
+from dockd.custody.chain import rfc3339
 from dockd.custody.keys import SigningKey
 from dockd.custody.sshsig import CUSTODY, PublicKey
 from dockd.durable import fsync_dir
 from dockd.errors import EXIT_DONE, EXIT_FOUND_WRONG, SigningKeyError, UsageError
 from dockd.events import KeyRotated
 from dockd.journal.journal import Journal
+from dockd.journal.segments import sign_rest
 from dockd.journal.signing_key import register_key, registered_key, rotate_key, rotation_statement
 from dockd.journal.transaction import Transaction
 from dockd.parts import dock_name, key_place
@@ -108,6 +110,8 @@ def _rotate(place: KeyPlace, journal: Journal, old: SigningKey, new: SigningKey)
 
     def tell(tx: Transaction) -> None:
         register_key(tx, old.public)
+        # What was recorded so far is the old key's to sign; the daemon brings it into the store.
+        sign_rest(tx, old, rfc3339(tx.clock.now()))
         statement = rotation_statement(tx.dock, tx.head.chain, old.public, new.public)
         event = KeyRotated(
             old_public_key=old.public.line,

@@ -74,11 +74,89 @@ def chain_name(first_line: str) -> str:
     return line_digest(first_line)[:CHAIN_NAME_DIGITS]
 
 
+# --- reading -----------------------------------------------------------------------------------------
+
+
+class BadLineError(ValueError):
+    """A line is not the record that belongs in its place: what is wrong, and where it can be told, what was found."""
+
+    def __init__(self, what: str, expected: str = "", found: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.expected = expected
+        self.found = found
+
+
+class _NotPlainError(ValueError):
+    """JSON with numbers of which the standard library's writing is not known to be canonical."""
+
+
+def _plain_integer(digits: str) -> int:
+    number = int(digits) if len(digits) <= 17 else LARGEST_NUMBER
+    if abs(number) >= LARGEST_NUMBER:
+        raise _NotPlainError
+    return number
+
+
+def _no_plain_number(text: str) -> float:
+    raise _NotPlainError(text)
+
+
+_reader = json.JSONDecoder(
+    parse_int=_plain_integer, parse_float=_no_plain_number, parse_constant=_no_plain_number
+).decode
+_writer = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+
+
+def _has_ascii_keys(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(map(str.isascii, value)) and all(map(_has_ascii_keys, value.values()))
+    return not isinstance(value, list) or all(map(_has_ascii_keys, value))
+
+
+def _read_plain(line: str) -> Any:
+    """The value of a line that is surely canonical; None if that takes a closer look.
+
+    Where numbers are whole and small and keys are ASCII, the standard library writes what RFC 8785 asks for, and
+    several times as fast as rfc8785 does: the two differ in floats and in the order of keys beyond ASCII alone.
+    """
+    try:
+        value = _reader(line)
+        # A line without a letter beyond ASCII that is written back the same has no such key either.
+        if _writer(value) == line and (line.isascii() or _has_ascii_keys(value)):
+            line.encode()
+            return value
+    except (ValueError, RecursionError, TypeError):
+        # A journal that was tampered with may even hold bytes; what is wrong with a line is for others to say.
+        pass
+    return None
+
+
 def _is_canonical(record: dict[str, Any], line: str) -> bool:
     try:
         return rfc8785.dumps(record).decode() == line
     except (rfc8785.CanonicalizationError, RecursionError):
         return False
+
+
+def read_line(line: str, *, seq: int, prev: str) -> dict[str, Any]:
+    """The record of a line that should have this number and name the digest before it; raises BadLineError."""
+    record = _read_plain(line)
+    plain = record is not None
+    if not plain:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            raise BadLineError("the line is not JSON", "one JSON object", repr(line[:60])) from None
+    # `true` equals 1 for Python.
+    if not isinstance(record, dict) or type(record.get("seq")) is not int or record["seq"] != seq:
+        found = record.get("seq") if isinstance(record, dict) else "no object"
+        raise BadLineError(f"number {seq} was expected", f"seq {seq}", f"seq {found!r:.40}")
+    if record.get("prev") != prev:
+        raise BadLineError("it does not name the line before it", f"prev {prev}", f"prev {record.get('prev')!r:.80}")
+    if not plain and not _is_canonical(record, line):
+        raise BadLineError("the line is not canonical JSON", "the one way of RFC 8785 to write it", "another one")
+    return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +172,9 @@ def find_break(lines: Iterable[str], *, seq: int = 1, prev: str = GENESIS) -> Br
     expected = seq
     for line in lines:
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            return Break(expected, "the line is not JSON")
-        # `true` equals 1 for Python.
-        if not isinstance(record, dict) or type(record.get("seq")) is not int or record["seq"] != expected:
-            return Break(expected, f"number {expected} was expected")
-        if record.get("prev") != prev:
-            return Break(expected, "it does not name the line before it")
-        if not _is_canonical(record, line):
-            return Break(expected, "the line is not canonical JSON")
+            read_line(line, seq=expected, prev=prev)
+        except BadLineError as bad:
+            return Break(expected, bad.what)
         prev = line_digest(line)
         expected += 1
     return None

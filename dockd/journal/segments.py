@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dockd.custody.segments import DigestList
+from dockd.custody.chain import GENESIS, find_break
+from dockd.custody.segments import LONGEST_RECORDS, DigestList
 from dockd.custody.sshsig import PublicKey
+from dockd.errors import JournalDamagedError
 from dockd.journal.database import LINE_BYTES
+from dockd.journal.signing_key import signs_since
 from dockd.journal.transaction import Transaction
+
+if TYPE_CHECKING:
+    from dockd.custody.keys import SigningKey
 
 _COLUMNS = (
     "chain, (SELECT name FROM chain WHERE id = segment.chain), first, last, before_sha256, head_sha256, public_key, "
@@ -74,6 +81,40 @@ def lines_between(tx: Transaction, chain: int, first: int, last: int) -> list[st
     """The records' lines of a stretch of a chain, in order."""
     sql = f"SELECT {LINE_BYTES} FROM record WHERE chain = ? AND seq BETWEEN ? AND ? ORDER BY seq"  # noqa: S608 - constant
     return [line.decode("utf-8", "replace") for (line,) in tx.all(sql, chain, first, last)]
+
+
+@dataclass(frozen=True, slots=True)
+class Uncut:
+    """The records that the next segment is made of, the first one's number, and the head before it."""
+
+    chain: int
+    first: int
+    before_sha256: str
+    lines: list[str]
+
+
+def next_uncut(tx: Transaction, longest: int = LONGEST_RECORDS) -> Uncut:
+    """What is to be signed next of the present chain; no lines if nothing is.
+
+    At most `longest` records, but for a key that was named behind them: its segment holds the record that names it.
+    """
+    newest = newest_segment(tx, tx.chain)
+    first, before = (1, GENESIS) if newest is None else (newest.last + 1, newest.head_sha256)
+    last = max(first + longest - 1, signs_since(tx))
+    return Uncut(tx.chain, first, before, lines_between(tx, tx.chain, first, last))
+
+
+def sign_rest(tx: Transaction, key: SigningKey, signed_utc: str) -> None:
+    """Sign all of the present chain that is not signed yet; for when the key is about to change.
+
+    Raises JournalDamagedError if the chain is broken there.
+    """
+    while (rest := next_uncut(tx)).lines:
+        broken = find_break(rest.lines, seq=rest.first, prev=rest.before_sha256)
+        if broken is not None:
+            raise JournalDamagedError(f"record {broken.seq} of the present chain breaks it: {broken.what}")
+        digests = DigestList.of(rest.lines, rest.first - 1, rest.before_sha256)
+        add_segment(tx, rest.chain, digests, key.public, key.sign(digests.text()), signed_utc)
 
 
 def digest_list(tx: Transaction, segment: SegmentRow) -> DigestList:

@@ -9,6 +9,7 @@ from dockd.events import KeyRegistered, KeyRotated
 from dockd.journal.transaction import Transaction
 
 _KEY: Final = "signing_key"
+_SINCE: Final = "signing_key_since"
 _PROBLEM: Final = "signing_key_problem"
 
 
@@ -32,8 +33,18 @@ def register_key(tx: Transaction, key: PublicKey) -> None:
         return
     before = registered_key(tx)
     replaces = None if before is None or before == key else before.fingerprint
-    tx.append(KeyRegistered(public_key=key.line, fingerprint=key.fingerprint, replaces=replaces))
-    tx.set_meta(_KEY, f"{tx.chain} {key.line}")
+    seq = tx.append(KeyRegistered(public_key=key.line, fingerprint=key.fingerprint, replaces=replaces))
+    _note(tx, key.line, seq)
+
+
+def _note(tx: Transaction, line: str, seq: int) -> None:
+    tx.set_meta(_KEY, f"{tx.chain} {line}")
+    tx.set_meta(_SINCE, str(seq))
+
+
+def signs_since(tx: Transaction) -> int:
+    """The record of the present chain that names its key: a segment signed with that must not end before it."""
+    return int(tx.meta(_SINCE) or 1)
 
 
 def rotation_statement(dock: str, chain: str, old: PublicKey, new: PublicKey) -> str:
@@ -43,8 +54,7 @@ def rotation_statement(dock: str, chain: str, old: PublicKey, new: PublicKey) ->
 
 def rotate_key(tx: Transaction, event: KeyRotated) -> None:
     """Record a rotation that both keys have signed."""
-    tx.append(event)
-    tx.set_meta(_KEY, f"{tx.chain} {event.new_public_key}")
+    _note(tx, event.new_public_key, tx.append(event))
 
 
 def note_key_problem(tx: Transaction, problem: str | None) -> None:

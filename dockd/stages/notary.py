@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 
 from dockd.alerts import AlertBoard
-from dockd.custody.chain import GENESIS, Break, find_break, rfc3339
+from dockd.custody.chain import Break, find_break, rfc3339
 from dockd.custody.segments import LONGEST_RECORDS, DigestList, head_text, segment_name
 from dockd.direct_io import Buffer
 from dockd.errors import DockdError, StoreConflictError, TransientError
@@ -191,18 +191,13 @@ class Notary:
         key = self.keyring.key
         assert key is not None
 
-        def read(tx: Transaction) -> tuple[int, int, str, list[str]]:
-            newest = segments.newest_segment(tx, tx.chain)
-            first, before = (1, GENESIS) if newest is None else (newest.last + 1, newest.head_sha256)
-            return tx.chain, first, before, segments.lines_between(tx, tx.chain, first, first + LONGEST_RECORDS - 1)
-
-        chain, first, before, lines = await self.journal.run(read)
+        rest = await self.journal.run(lambda tx: segments.next_uncut(tx, LONGEST_RECORDS))
 
         def sign() -> tuple[DigestList, str] | Break:
-            broken = find_break(lines, seq=first, prev=before)
+            broken = find_break(rest.lines, seq=rest.first, prev=rest.before_sha256)
             if broken is not None:
                 return broken
-            made = DigestList.of(lines, first - 1, before)
+            made = DigestList.of(rest.lines, rest.first - 1, rest.before_sha256)
             return made, key.sign(made.text())
 
         found = await self.worker.run(sign)
@@ -215,8 +210,8 @@ class Notary:
         digests, signature = found
 
         def note(tx: Transaction) -> None:
-            if tx.chain == chain:
-                segments.add_segment(tx, chain, digests, key.public, signature, rfc3339(tx.clock.now()))
+            if tx.chain == rest.chain:
+                segments.add_segment(tx, rest.chain, digests, key.public, signature, rfc3339(tx.clock.now()))
 
         await self.journal.run(note)
         self._cut_s = self.clock.monotonic_s()

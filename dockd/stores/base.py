@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dockd.digests import Digests, PartDigests, Progress, ReadBack
+from dockd.digests import Digests, PartDigests, Progress, ReadBack, Sink
 from dockd.direct_io import Buffer
 from dockd.runtime.randomness import Randomness
 
@@ -95,8 +95,8 @@ class EvidenceStore(Protocol):
     def abandon(self, key: str, upload_id: str) -> None:
         """Take away what an upload of this id left behind; nothing visible is touched."""
 
-    def read_back(self, key: str, buffer: Buffer, progress: Progress) -> ReadBack | None:
-        """Read what the store holds under `key`, whole; None if it holds nothing."""
+    def read_back(self, key: str, buffer: Buffer, progress: Progress, into: Sink | None = None) -> ReadBack | None:
+        """Read what the store holds under `key`, whole, and hand it to `into`; None if it holds nothing."""
 
     def version(self, key: str) -> str | None:
         """Which version lies under `key` now, without reading it; None if there is nothing."""

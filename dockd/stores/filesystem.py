@@ -18,7 +18,7 @@ from pathlib import Path
 
 import blake3
 
-from dockd.digests import Digests, Progress, ReadBack, digest_of
+from dockd.digests import Digests, Progress, ReadBack, Sink, digest_of
 from dockd.direct_io import UNIT_BYTES, Buffer, Reader, Writer
 from dockd.durable import (
     STORE_SENTINEL,
@@ -252,7 +252,7 @@ class FilesystemStore:
         with _store_errors(key):
             self._partial(self._path(key), upload_id).unlink(missing_ok=True)
 
-    def read_back(self, key: str, buffer: Buffer, progress: Progress) -> ReadBack | None:
+    def read_back(self, key: str, buffer: Buffer, progress: Progress, into: Sink | None = None) -> ReadBack | None:
         """Read what lies under `key`, whole, from the disk; None if there is nothing."""
         self.check()
         with _store_errors(key):
@@ -263,7 +263,7 @@ class FilesystemStore:
             try:
                 version = _version_of(os.fstat(fd))
                 reader = Reader(fd, buffer, direct=True)
-                digests = digest_of(reader.chunks(), progress)
+                digests = digest_of(reader.chunks(), progress, into)
                 found = os.fstat(fd)
                 if _version_of(found) != version or found.st_size != digests.size_bytes:
                     raise StoreUnavailableError(f"{key} changed while it was read back")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from dockd.digests import Digests, Hasher, PartDigests, Progress, ReadBack
+from dockd.digests import Digests, Hasher, PartDigests, Progress, ReadBack, Sink
 from dockd.direct_io import UNIT_BYTES, Buffer
 from dockd.durable import STORE_SENTINEL
 from dockd.errors import SpoolCorruptError, StoreConflictError, StoreUnavailableError, StoreUnknownError
@@ -228,7 +228,7 @@ class S3Store:
 
     # --- reading back --------------------------------------------------------------------------------
 
-    def read_back(self, key: str, buffer: Buffer, progress: Progress) -> ReadBack | None:
+    def read_back(self, key: str, buffer: Buffer, progress: Progress, into: Sink | None = None) -> ReadBack | None:
         """Read what lies under `key`, whole, in ranges of one version of it; None if there is nothing."""
         found = self._head(key)
         if found is None:
@@ -240,6 +240,8 @@ class S3Store:
 
         def take(piece: memoryview) -> None:
             hasher.update(piece)
+            if into is not None:
+                into(piece)
             progress.advance(len(piece))
 
         def read(wire: Wire) -> None:

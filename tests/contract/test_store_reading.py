@@ -55,6 +55,16 @@ def test_the_read_back_tells_of_every_byte(kind: StoreKind, store: EvidenceStore
     assert steps.done_bytes == size
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_what_is_read_back_is_handed_on(kind: StoreKind, store: EvidenceStore, size: int) -> None:
+    data = content(size)
+    kind.put(key_of(data), data)
+    handed = bytearray()
+    read = store.read_back(key_of(data), Buffer(), Steps(), handed.extend)
+    assert read is not None
+    assert bytes(handed) == data
+
+
 def test_the_read_back_can_be_stopped(kind: StoreKind, store: EvidenceStore) -> None:
     data = content(3 * MIB)
     kind.put(key_of(data), data)

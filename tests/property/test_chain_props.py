@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
+import rfc8785
 from event_samples import sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dockd.custody.chain import GENESIS, ClockReading, find_break, line_digest, make_line, rfc3339
+from dockd.custody.chain import GENESIS, ClockReading, _read_plain, find_break, line_digest, make_line, rfc3339
 from dockd.events import ClockStepped, Event, RecordingAnomaly, RecordingFound, all_events
 from dockd.identity import name_fields
 
@@ -123,3 +126,49 @@ def test_no_edit_but_at_the_very_end_stays_unseen(lines: list[str], data: st.Dat
     else:
         assert found_break is not None
         assert found_break.seq in (first + 1, first + 2)
+
+
+# --- the fast way to tell what is canonical ----------------------------------------------------------
+
+# The one of these that comes first in UTF-16 comes last among code points.
+KEYS = st.one_of(st.text(max_size=3), st.sampled_from(["\uff5e", "\U0001f600"]))
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**60), 2**60),
+        st.integers(2**53 - 3, 2**53 + 3),
+        st.floats(),
+        st.text(max_size=5),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)),
+    max_leaves=8,
+)
+WRITERS = st.sampled_from(
+    [
+        lambda value: json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False),
+        lambda value: json.dumps(value, sort_keys=True, separators=(",", ":")),
+        lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False),
+        lambda value: json.dumps(value, sort_keys=True),
+    ]
+)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=4), WRITERS)
+def test_the_fast_way_accepts_only_what_rfc_8785_writes(fields: dict[str, Any], write: Callable[[Any], str]) -> None:
+    line = write(fields | {"seq": 1, "prev": GENESIS})
+    if _read_plain(line) is not None:
+        assert rfc8785.dumps(json.loads(line)).decode() == line
+
+
+@given(st.dictionaries(st.text("abc_", max_size=3), st.one_of(TEXTS, st.integers(-(2**53) + 1, 2**53 - 1))))
+def test_the_fast_way_takes_all_that_a_dock_writes(fields: dict[str, Any]) -> None:
+    line = rfc8785.dumps(fields | {"seq": 1, "prev": GENESIS}).decode()
+    assert _read_plain(line) == json.loads(line)
+
+
+@given(st.text(max_size=60))
+def test_no_line_makes_it_stumble(text: str) -> None:
+    found = find_break([text])
+    assert found is not None
+    assert found.seq == 1

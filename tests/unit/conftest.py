@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from config_samples import MINIMAL
+from custody_desk import CustodyDesk, custody_desk
+from passport_desk import config_file
 
 from dockd.cli import main
 
@@ -33,3 +36,16 @@ def store(tmp_path: Path, config: str, capsys: pytest.CaptureFixture[str]) -> Pa
     assert main(["store", "init", "--config", config]) == 0
     capsys.readouterr()
     return tmp_path / "store"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[CustodyDesk]:
+    """A journal that signs; of no use to who has a desk of his own."""
+    with custody_desk(tmp_path / "state") as made:
+        yield made
+
+
+@pytest.fixture
+def desk_config(desk: CustodyDesk, tmp_path: Path) -> str:
+    """A configuration for that desk; its store is not there yet."""
+    return str(config_file(desk.root, tmp_path / "store"))

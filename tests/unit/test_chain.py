@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+import rfc8785
 from event_samples import HEAD, sample
 from journal_desk import DOCK, STEPPED
 
@@ -224,6 +225,15 @@ def test_what_is_no_canonical_line_is_a_break_and_never_a_crash(spoiled: str) ->
     found = find_break([spoiled])
     assert found is not None
     assert found.seq == 1
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_keys_beyond_ascii_stand_in_the_order_of_utf_16(nested: bool) -> None:
+    """As RFC 8785 asks for; the standard library would order them by code point."""
+    keys = {"\U0001f600": 1, "\uff5e": 2}
+    record = json.loads(line()) | ({"list": [keys]} if nested else keys)
+    assert find_break([rfc8785.dumps(record).decode()]) is None
+    assert find_break([canonical(record)]) == Break(1, "the line is not canonical JSON")
 
 
 def test_the_head_of_a_chain_is_a_number_and_a_digest() -> None:

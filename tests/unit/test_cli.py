@@ -34,8 +34,8 @@ def leaves(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Itera
             yield from leaves(below, (*path, name))
 
 
-BY_THEMSELVES = {("demo",), ("setup",)}
-"""Commands that bring a configuration of their own, or make one."""
+BY_THEMSELVES = {("demo",), ("setup",), ("custody", "verify")}
+"""Commands that bring a configuration of their own, make one, or need none."""
 
 COMMANDS = list(leaves(build_parser()))
 
@@ -87,6 +87,10 @@ def test_the_installed_program_is_the_same(tmp_path: Path) -> None:
         ["hold", "add", "--camera", "CAM1", "--recording", "x", "--reason", "r", "--by", "b"],
         ["hold", "remove", "--reason", "r", "--by", "b"],
         ["custody", "acknowledge"],
+        ["custody", "verify"],
+        ["custody", "verify", "--head"],
+        ["passport", "some-id"],
+        ["passport", "--out"],
         ["audit", "--sample", "0"],
         ["audit", "--sample", "-3"],
         ["audit", "--sample", "many"],
@@ -110,6 +114,7 @@ NEEDED = {
     ("hold", "remove"): ["hold-1", "--reason", "r", "--by", "b"],
     ("custody", "acknowledge"): ["--by", "b"],
     ("identify",): ["--bay", "folder-CAM1"],
+    ("passport",): ["some-id", "--out", "/nowhere/passport"],
 }
 
 
