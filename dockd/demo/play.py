@@ -122,9 +122,8 @@ class Play:
         tell("the daemon starts again: what is durable stays, the rest is done once more")
         self._children.start_daemon()
         status = self._until(self._finished, "all cameras are done")
-        tell("all cameras are done")
-        self._for(DOWN_S)
-        return status
+        tell("all cameras are done; what was recorded of it is signed, and in the store too")
+        return self._until(_all_signed, "the custody log is signed and stored") if status else status
 
     def _pull_one(self) -> None:
         tell, world = self._screen.tell, self._world
@@ -172,6 +171,10 @@ class Play:
                 shown_s = now_s
                 self._screen.look(status)
             time.sleep(pause_s)
+
+
+def _all_signed(status: dict[str, Any] | None) -> bool:
+    return status is not None and status["custody"].get("stored_through") == status["dock"]["seq"]
 
 
 def _some_in_store(status: dict[str, Any] | None) -> bool:

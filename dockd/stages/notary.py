@@ -1,7 +1,7 @@
 """The notary: cuts the chain into segments, signs each, and brings it into the store, from where it is read back.
 
-A segment is cut when confirmed recordings wait for it to be wiped, after each docking, and at least hourly. Its row is
-in the journal before anything of it is sent: what a crash leaves undone is done with the same bytes.
+A segment is cut when confirmed recordings wait for it to be wiped, after each docking, when it is quiet, and at least
+hourly. Its row is in the journal before anything of it is sent: a crash is made good with the same bytes.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ AT_LEAST_S: Final = 3600.0
 WAITING_S: Final = 15.0
 """Confirmed recordings that wait to be wiped are not kept waiting longer by others that are still on their way."""
 
+QUIET_S: Final = 3.0
+"""So long nothing was recorded, and whatever there is is signed: what a wipe has left, above all."""
+
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 
@@ -71,6 +74,8 @@ class Notary:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _wanted: int = 1
     _served: int = 0
+    _last_seq: int = 0
+    _last_s: float = 0.0
     _given_up: set[tuple[int, int]] = field(default_factory=set)
     _cut_s: float = 0.0
     _pause_s: float = 0.0
@@ -169,7 +174,9 @@ class Notary:
     async def _due(self) -> bool:
         now_s = self.clock.monotonic_s()
         waited_s, wipe_on, wanted = now_s - self._cut_s, self.wipe_on(), self._wanted
-        asked_for = wanted > self._served
+        if self.journal.head.seq != self._last_seq:
+            self._last_seq, self._last_s = self.journal.head.seq, now_s
+        asked_for = wanted > self._served or now_s - self._last_s >= QUIET_S
 
         def ask(tx: Transaction) -> bool | None:
             newest = segments.newest_segment(tx, tx.chain)

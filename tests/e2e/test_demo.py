@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import blake3
 import pytest
 from e2e.broker import mosquitto
+from passport_shell import put_tools, run_all, shell
 
 from dockd.demo import ending, world
 from dockd.demo.world import Sample, World
@@ -86,6 +88,40 @@ def test_the_demo_ends_well_and_says_how_to_go_on(tmp_path: Path, with_broker: b
     events = [json.loads(line)["event"] for line in chain.splitlines()]
     assert events.count("dock_started") == 2
     assert events.count("recording_wiped") == 9
+    # What the stop itself recorded is signed by the next run.
+    signed = re.search(r"custody: (\d+) records in \d+ segments, each signed by the dock and in the store", told)
+    assert signed is not None
+    assert len(events) - events[::-1].index("recording_wiped") <= int(signed[1]) <= len(events)
+    a_court_is_satisfied(folder, tmp_path)
+
+
+def dockd(folder: Path, *words: str) -> str:
+    command = [sys.executable, "-m", "dockd", *words, "--config", str(folder / "config.toml")]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def a_court_is_satisfied(folder: Path, tmp_path: Path) -> None:
+    """A passport of the demo's own recordings, checked in a shell that has no dockd and no Python."""
+    court = tmp_path / "court"
+    court.mkdir()
+    dockd(folder, "passport", "--camera", "CAM2", "--with-recordings", "--out", str(court / "passport"))
+    (court / "allowed_signers").write_text(dockd(folder, "key", "show"))
+    (tmp_path / "tools").mkdir()
+    tools = put_tools(tmp_path / "tools")
+    told = run_all(court / "passport", tools)
+    assert told.stderr == ""
+    lists = list((court / "passport" / "segments").glob("*/*.sha256"))
+    files = (court / "passport" / "SHA256SUMS").read_text().splitlines()
+    good = [line for line in told.stdout.splitlines() if line.startswith('Good "dockd-custody" signature')]
+    assert len(good) == len(lists) + 1
+    assert [line for line in told.stdout.splitlines() if line.endswith(": OK")] == [f"{f[66:]}: OK" for f in files]
+    if (tools / "b3sum").exists():
+        assert shell(court / "passport", "b3sum -c B3SUMS", tools).returncode == 0
+    elsewhere = [sample.encode() for camera in world.SHARES if camera != "CAM2" for sample in (camera,)]
+    shown = b"".join(
+        path.read_bytes() for path in (court / "passport").rglob("*") if path.suffix in (".jsonl", ".html")
+    )
+    assert not [name for name in elsewhere if name in shown], "other officers' recordings are not shown"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -104,6 +104,16 @@ def test_what_a_start_recorded_is_signed_and_then_only_what_somebody_waits_for(o
     assert office.stored == 2
 
 
+def test_what_came_before_a_pause_is_signed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    office.step()
+    office.record()
+    office.step()
+    assert office.covered() == office.head.seq - 1
+    monkeypatch.setattr(office.notary, "_last_s", office.world.clock.monotonic_s() - 3.0)
+    office.step()
+    assert office.covered() == office.head.seq
+
+
 def test_an_hour_is_the_longest(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     office.step()
     office.record()
