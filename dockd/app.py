@@ -367,7 +367,7 @@ class Daemon:
     async def _close(self) -> bool:
         """Close the journal; False if threads are stuck in the kernel and were left behind."""
         last = (self.seen.save(self.clock.monotonic_s()), self.status_file.write(), self.talk.finish())
-        for error in await within(LAST_WORDS_S, *last):
+        for error in await within(LAST_WORDS_S, self.proving.notary.finish(), *last):
             log.warning("last_words_failed", error=str(error))
         self.witness.flush()
         closed = self.journal.close(CLOSE_S)

@@ -148,6 +148,13 @@ class Notary:
                 async with asyncio.timeout(pause_s):
                     await self._wake.wait()
 
+    async def finish(self) -> None:
+        """At the daemon's end: sign what there is; the next run brings it into the store."""
+        key = self.keyring.key
+        if key is None or self.broken is not None:
+            return
+        await self.journal.run(lambda tx: segments.sign_rest(tx, key, rfc3339(tx.clock.now())))
+
     async def _step(self) -> None:
         if self.heads_checked_s is None or self.clock.monotonic_s() - self.heads_checked_s >= AT_LEAST_S:
             await self._check_heads()

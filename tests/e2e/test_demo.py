@@ -88,7 +88,7 @@ def test_the_demo_ends_well_and_says_how_to_go_on(tmp_path: Path, with_broker: b
     events = [json.loads(line)["event"] for line in chain.splitlines()]
     assert events.count("dock_started") == 2
     assert events.count("recording_wiped") == 9
-    # What the stop itself recorded is signed by the next run.
+    # What the stop itself recorded is signed, and brought into the store by the next run.
     signed = re.search(r"custody: (\d+) records in \d+ segments, each signed by the dock and in the store", told)
     assert signed is not None
     assert len(events) - events[::-1].index("recording_wiped") <= int(signed[1]) <= len(events)
