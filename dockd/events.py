@@ -7,9 +7,14 @@ bytes are not UTF-8. Digests are lower-case hex, sizes are bytes, times are RFC 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+CHANGED_BEFORE_COPY: Final = "changed-before-copy"
+CHANGED_ON_CAMERA: Final = "changed-on-camera"
+GONE_FROM_CAMERA: Final = "gone-from-camera"
+"""Anomalies that tell where a recording's bytes are: on its docked camera, or not there any more."""
 
 
 class Event(BaseModel):
@@ -245,8 +250,16 @@ class IntegrityFailure(Event):
     key: str | None = None
 
 
+class StoreFaultOver(OfRecording):
+    """The store's copy, which had been found missing or altered, was read back, and is as it was proven to be."""
+
+    event = "store_fault_over"
+    fault: str
+    key: str
+
+
 class Audit(Event):
-    """The store was read again and compared with the journal."""
+    """The store was read again and compared with the journal, and the journal's counts with its records."""
 
     event = "audit"
     checked: int
@@ -255,6 +268,7 @@ class Audit(Event):
     missing: int
     altered: int
     chain_ok: bool
+    counts_agree: bool | None = None
 
 
 class KeyRegistered(Event):

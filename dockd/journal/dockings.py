@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from dockd.custody.chain import rfc3339
 from dockd.events import (
+    CHANGED_BEFORE_COPY,
+    GONE_FROM_CAMERA,
     CameraDocked,
     CameraRemoved,
     Event,
@@ -191,7 +193,7 @@ def _take_note_of_known(
     )
     if untouched:
         # Not one byte of it was read, so there is nothing that could be told apart from the new content.
-        tx.append(_anomaly(camera, docking, known, "changed-before-copy", "it changed before it was copied", None))
+        tx.append(_anomaly(camera, docking, known, CHANGED_BEFORE_COPY, "it changed before it was copied", None))
         columns = _seen_columns(file) | {"problem": None, "problem_detail": None}
         tx.update(known, **columns, docking=docking.id, on_device=True)
         tx.run("INSERT OR IGNORE INTO seen (docking, recording) VALUES (?, ?)", docking.id, known.id)
@@ -233,7 +235,8 @@ def _seen_again(tx: Transaction, camera: CameraRow, docking: DockingRow, file: S
     if known.state is RecordingState.VANISHED:
         tx.move(known, RecordingState.FOUND, [event], **columns)
         return
-    if first:
+    # What came back in the same docking is told too, or the records would leave it where it was not.
+    if first or not known.on_device:
         tx.append(event)
     tx.update(known, **columns)
 
@@ -273,7 +276,7 @@ def replaced(tx: Transaction, camera: CameraRow, docking: DockingRow, known: Rec
         )
         tx.move(known, RecordingState.VANISHED, [event], on_device=False)
         return
-    tx.append(_anomaly(camera, docking, known, "gone-from-camera", why, None))
+    tx.append(_anomaly(camera, docking, known, GONE_FROM_CAMERA, why, None))
     tx.update(known, on_device=False)
 
 

@@ -10,6 +10,7 @@ from dockd.custody.chain import rfc3339
 from dockd.digests import Digests, PartDigests, ReadBack
 from dockd.errors import IllegalMoveError
 from dockd.events import (
+    CHANGED_ON_CAMERA,
     Event,
     IntegrityFailure,
     OfRecording,
@@ -22,6 +23,7 @@ from dockd.events import (
     RecordingUploaded,
     RecordingVanished,
     RecordingWiped,
+    StoreFaultOver,
     WipeRefused,
     WipeStarted,
 )
@@ -186,7 +188,7 @@ def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) ->
             problem_detail=detail,
         )
     else:
-        tx.append(_event(RecordingAnomaly, tx, row, anomaly="changed-on-camera", detail=detail, blocks_wipe=True))
+        tx.append(_event(RecordingAnomaly, tx, row, anomaly=CHANGED_ON_CAMERA, detail=detail, blocks_wipe=True))
         tx.update(row, on_device=False)
     new_id = tx.insert(
         "recording",
@@ -293,7 +295,8 @@ def read_back_again(tx: Transaction, recording_id: int, read_back: ReadBack) -> 
     """A confirmed recording was read back from the store once more, and is equal."""
     row = tx.recording(recording_id)
     assert read_back.digests == Digests(row.size_bytes, row.blake3 or "", row.sha256 or "")
-    tx.update(row, store_version=read_back.version, store_fault=None, **_read_now(tx))
+    store_fault_over(tx, row)
+    tx.update(row, store_version=read_back.version, **_read_now(tx))
 
 
 def store_fault(tx: Transaction, recording_id: int, fault: str, detail: str) -> None:
@@ -303,6 +306,14 @@ def store_fault(tx: Transaction, recording_id: int, fault: str, detail: str) -> 
         return
     tx.append(IntegrityFailure(what=f"store-{fault}", detail=detail, recording=row.uid, key=row.store_key))
     tx.update(row, store_fault=fault)
+
+
+def store_fault_over(tx: Transaction, row: RecordingRow) -> None:
+    """The store's copy was found whole and equal; recorded if it was not before."""
+    if row.store_fault is None:
+        return
+    tx.append(_event(StoreFaultOver, tx, row, fault=row.store_fault, key=row.store_key))
+    tx.update(row, store_fault=None)
 
 
 def take_again(tx: Transaction, recording_id: int, docking_id: int) -> None:

@@ -113,6 +113,7 @@ class AuditState(Part):
     last_missing: int | None = None
     last_altered: int | None = None
     last_chain_ok: bool | None = None
+    last_counts_agree: bool | None = None
 
 
 Phase = Literal["idle", "working", "waiting", "attention", "paused", "stopping"]
@@ -262,7 +263,8 @@ PUBLIC_FIELDS: dict[str, tuple[str, ...]] = {
     "hold_removed": ("hold",),
     "clock_stepped": ("step_ms",),
     "integrity_failure": ("recording", "key"),
-    "audit": ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok"),
+    "store_fault_over": (*_RECORDING, "fault", "key"),
+    "audit": ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok", "counts_agree"),
     "custody_acknowledged": (),
     "key_registered": ("public_key", "fingerprint", "replaces"),
     "key_rotated": ("old_public_key", "new_public_key"),

@@ -172,6 +172,9 @@ def count_alerts(tx: Transaction, counts: dict[str, int]) -> dict[str, str | Non
         "unaccounted": f"{unaccounted} recordings are unaccounted for, of: {names}" if unaccounted else None,
         "store_fault": f"{faults} confirmed recordings are missing or altered in the store" if faults else None,
         "sole_copy": f"{sole} recordings are on this dock only" if sole else None,
+        "counts_disagree": f"the audit of {last['ts']} found the journal's counts and its records apart"
+        if last and last.get("counts_agree") is False
+        else None,
         "chain_broken": f"the audit of {last['ts']} found a chain broken" if last and not last["chain_ok"] else None,
     }
 

@@ -1,8 +1,8 @@
 """Anything the stages may tell the journal, in any order, with crashes in between: its claims stay true.
 
-What is told out of turn is refused and changes nothing. After every step the counts are what a recount
-gives, the chain is whole, each state is what the chain tells of it, and nothing is confirmed or wiped that was
-not proven before.
+What is told out of turn is refused and changes nothing. After every step the counts are what a recount of the rows
+gives, and one of the records alone; the chain is whole, each state is what the chain tells of it, and nothing is
+confirmed or wiped that was not proven before.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ from journal_stories import told_of
 from pydantic import ValidationError
 
 from dockd.custody.chain import find_break, line_digest
+from dockd.custody.recount import recount
 from dockd.digests import Digests, ReadBack
 from dockd.errors import IllegalMoveError
+from dockd.events import Head
 from dockd.identity import Seen, recording_key
 from dockd.journal import dockings, queries, recordings
+from dockd.journal.dockings import SeenFile
 from dockd.journal.rows import RecordingRow
 from dockd.journal.startup import start
 from dockd.journal.transaction import Transaction
@@ -82,8 +85,8 @@ class JournalMachine(RuleBasedStateMachine):
         home.mkdir()
         return home
 
-    def _start(self) -> None:
-        self.desk.do(lambda tx: start(tx, STARTED, None, []))
+    def _start(self, witness: Head | None = None) -> None:
+        self.desk.do(lambda tx: start(tx, STARTED, witness, []))
         self.docked = [None, None]
 
     # --- the cameras ---------------------------------------------------------------------------------
@@ -100,22 +103,26 @@ class JournalMachine(RuleBasedStateMachine):
     def dock(self, camera: int) -> None:
         self.docked[camera] = self.desk.dock(CAMERAS[camera]).id
 
-    @rule(camera=cameras)
-    def undock(self, camera: int) -> None:
+    @rule(camera=cameras, unsettled=st.sets(paths, max_size=1))
+    def undock(self, camera: int, unsettled: set[bytes]) -> None:
         docking_id = self.docked[camera]
         if docking_id is not None:
-            self.desk.do(lambda tx: dockings.end_docking(tx, docking_id, "it left"))
+            files = [file for file in self.listing(camera) if file.path in unsettled]
+            self.desk.do(lambda tx: dockings.end_docking(tx, docking_id, "it left", files))
             self.docked[camera] = None
+
+    def listing(self, camera: int) -> list[SeenFile]:
+        before = self.uids
+        self.uids += len(self.files[camera])
+        files = enumerate(self.files[camera].items(), before + 1)
+        return [seen_file(path, what, f"uid-{number}") for number, (path, what) in files]
 
     @rule(camera=cameras, whole=st.booleans())
     def look(self, camera: int, whole: bool) -> None:
         docking_id = self.docked[camera]
         if docking_id is None:
             return
-        listing = []
-        for path, what in self.files[camera].items():
-            self.uids += 1
-            listing.append(seen_file(path, what, f"uid-{self.uids}"))
+        listing = self.listing(camera)
 
         def tell(tx: Transaction) -> None:
             dockings.take_note(tx, tx.docking(docking_id), listing, dockings.Rules())
@@ -286,9 +293,20 @@ class JournalMachine(RuleBasedStateMachine):
 
         self.tell(number, work, *IN_STORE)
 
-    @rule(torn=st.booleans())
-    def crash(self, torn: bool) -> None:
-        """The power goes, or the process alone; the next run begins where the journal stands."""
+    @rule(number=pick)
+    def the_camera_still_has_what_the_store_lost(self, number: int) -> None:
+        def work(tx: Transaction, row: RecordingRow) -> None:
+            assert row.on_device
+            assert row.docking is not None
+            recordings.store_fault(tx, row.id, "missing", "not there")
+            recordings.reread_equal(tx, row.id, row.docking)
+            recordings.take_again(tx, row.id, row.docking)
+
+        self.tell(number, work, R.CONFIRMED)
+
+    @rule(torn=st.booleans(), restored=st.integers(0, 3))
+    def crash(self, torn: bool, restored: int) -> None:
+        """The power goes, or the process alone; the next run begins where the journal stands, or on a new chain."""
         old = self.desk.path
         if torn:
             home = self._home()
@@ -299,7 +317,7 @@ class JournalMachine(RuleBasedStateMachine):
             self.desk.open()
         else:
             self.desk.reopen()
-        self._start()
+        self._start(None if restored else Head(chain="0" * 16, seq=9, sha256="e" * 64))
 
     # --- what is true at any moment ------------------------------------------------------------------
 
@@ -327,14 +345,27 @@ class JournalMachine(RuleBasedStateMachine):
 
         self.desk.do(look)
 
+    def records(self) -> list[dict[str, Any]]:
+        """The records of all chains, in their order, each of which is whole."""
+        found: list[dict[str, Any]] = []
+        for (chain,) in self.desk.ask("SELECT id FROM chain ORDER BY id"):
+            lines = [line for (line,) in self.desk.ask("SELECT line FROM record WHERE chain = ? ORDER BY seq", chain)]
+            assert find_break(lines) is None
+            found += map(json.loads, lines)
+        return found
+
+    @invariant()
+    def the_records_alone_give_the_same_counts(self) -> None:
+        found = recount(self.records())
+        assert (found.strange, found.counts) == (None, self.desk.do(queries.counts))
+
     @invariant()
     def the_chain_is_whole_and_tells_of_every_state(self) -> None:
         lines = self.desk.lines()
-        assert find_break(lines) is None
         assert (self.desk.journal.head.seq, self.desk.journal.head.sha256) == (len(lines), line_digest(lines[-1]))
         told: dict[str, R] = {}
         proven: dict[str, dict[str, Any]] = {}
-        for record in map(json.loads, lines):
+        for record in self.records():
             if "path" in record:
                 told_of(record, told, proven)
         rows = self.desk.do(lambda tx: tx.recordings("1"))
@@ -347,7 +378,8 @@ class JournalMachine(RuleBasedStateMachine):
                 assert proof["whole"]
                 assert row.spool_name is None
             if row.state is R.WIPED:
-                assert proof["events"][-1] == "recording_wiped"
+                # Nothing is told of it any more but what becomes of the store's copy.
+                assert [event for event in proof["events"] if event != "store_fault_over"][-1] == "recording_wiped"
                 assert not row.on_device
 
     @invariant()
