@@ -16,14 +16,13 @@ from dockd.audit.schedule import Auditor, AuditSettings
 from dockd.config import Config, config_digest, load_config
 from dockd.custody.witness import Witness
 from dockd.errors import ConfigError, DockdError
-from dockd.events import ConfigurationChanged, DockStarted
+from dockd.events import DockStarted
 from dockd.intake import Intake
-from dockd.journal import queries
+from dockd.journal.configuration import reloaded
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
 from dockd.journal.seen_time import SeenTime
 from dockd.journal.startup import Started, start
-from dockd.journal.transaction import Transaction
 from dockd.parts import accepted_weaknesses, connector, dock_name, make_store
 from dockd.paths import StatePaths, check_disjoint, forbidden_places, lock_state_dir
 from dockd.report.live import LiveReport
@@ -260,10 +259,12 @@ class Daemon:
         )
         witness = self.witness.read()
         names = sorted(self.spool.names())
-        return self.journal.run_in_thread(lambda tx: start(tx, event, witness, names))
+        return self.journal.run_in_thread(lambda tx: start(tx, event, witness, names, self.wipe_mode))
 
     def _tell_of_start(self, started: Started) -> None:
         self.orphans = len(started.orphans)
+        if started.released is not None:
+            log.warning("configuration_changed", wipe_mode=self.wipe_mode, releases_recordings=started.released)
         if started.rolled_back:
             self.alerts.put("journal_rolled_back", "dock", "the journal does not know this dock's last custody record")
         elif not started.acknowledged:
@@ -341,14 +342,7 @@ class Daemon:
             return
         mode = fresh.wipe.mode
         self._grace_s = fresh.wipe.grace_s
-        switched_on = mode == "on" and self.wipe_mode != "on"
-
-        def tell(tx: Transaction) -> int:
-            released = queries.releasable(tx) if switched_on else 0
-            tx.append(ConfigurationChanged(before_sha256=before, after_sha256=after, wipe_mode=mode, releases=released))
-            return released
-
-        released = self.journal.run_in_thread(tell)
+        released = self.journal.run_in_thread(lambda tx: reloaded(tx, before, after, mode))
         log.warning("configuration_reloaded", wipe_mode=mode, releases_recordings=released)
         self.wipe_mode = mode
         self.config = taken

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -109,6 +111,15 @@ class Desk:
             line
             for (line,) in self.ask("SELECT line FROM record WHERE chain = (SELECT max(id) FROM chain) ORDER BY seq")
         ]
+
+    def chains(self) -> list[list[str]]:
+        """The lines of all chains, in their order."""
+        lines = self.ask("SELECT chain, line FROM record ORDER BY chain, seq")
+        return [[line for _, line in group] for _, group in groupby(lines, key=lambda row: int(row[0]))]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of all chains, in their order."""
+        return [json.loads(line) for lines in self.chains() for line in lines]
 
     # --- what the stages tell ------------------------------------------------------------------------
 

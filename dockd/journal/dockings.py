@@ -33,6 +33,10 @@ from dockd.journal.rows import CameraRow, DockingRow, RecordingRow, recording_na
 from dockd.journal.transaction import Transaction
 from dockd.lifecycle import IN_STORE, WHOLE_HERE, DockingState, RecordingState
 
+DAEMON_STOPPED: Final = "the daemon stopped"
+STARTED_ANEW: Final = "the daemon was started anew, so it cannot be shown that the camera stayed"
+"""Ends of dockings that say nothing of the camera: it may well be where it was."""
+
 NOT_SETTLED: Final = "not_settled"
 """Problem of a recording that was seen while it was still being written, and then left with its camera."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dockd.digests import PartDigests
 from dockd.identity import display_name, encode_part, plain_name
+from dockd.journal.dockings import DAEMON_STOPPED, STARTED_ANEW
 from dockd.journal.rows import CameraRow, DockingRow, RecordingRow
 from dockd.journal.transaction import CAMERA_COLUMNS, DOCKING_COLUMNS, Transaction
 from dockd.lifecycle import Bucket
@@ -24,6 +25,9 @@ COUNT_NAMES = (
 
 FAULTED = "(state = 'vanished' OR store_fault IS NOT NULL) AND store_fault IS NOT NULL"
 """Confirmed recordings that an audit found at fault; worded so that the index of unaccounted ones serves it."""
+
+
+_RELEASABLE = "state = 'confirmed' AND blocks_wipe IS NULL AND store_fault IS NULL"
 
 
 def part_digests(tx: Transaction, recording_id: int) -> PartDigests | None:
@@ -230,7 +234,18 @@ def bay_counts(tx: Transaction, docking_id: int) -> BayCounts:
 
 def releasable(tx: Transaction) -> int:
     """How many confirmed recordings on docked cameras nothing but the wipe mode keeps, as far as the journal knows."""
-    rows = tx.recordings("on_device AND state = 'confirmed' AND blocks_wipe IS NULL AND store_fault IS NULL")
+    return _not_held(tx, f"on_device AND {_RELEASABLE}")
+
+
+def releasable_once_docked(tx: Transaction) -> int:
+    """The same of cameras that were docked when the daemon stopped, and were not since: at most so many."""
+    left = """SELECT id FROM docking WHERE ended_why IN (?, ?)
+              AND id IN (SELECT max(id) FROM docking GROUP BY camera)"""
+    return _not_held(tx, f"NOT on_device AND {_RELEASABLE} AND docking IN ({left})", DAEMON_STOPPED, STARTED_ANEW)
+
+
+def _not_held(tx: Transaction, where: str, *values: object) -> int:
+    rows = tx.recordings(where, *values)
     held = tx.one("SELECT 1 FROM hold LIMIT 1") is not None
     return sum(not (held and holds_over(tx, row)) for row in rows)
 

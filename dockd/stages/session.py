@@ -129,7 +129,7 @@ class Session:
     async def run(self) -> None:
         """Serve the camera until it leaves or the daemon stops; ends without an exception then."""
         structlog.contextvars.bind_contextvars(camera=self.name, bay=self.camera.bay)
-        why = "the daemon stopped"
+        why = dockings.DAEMON_STOPPED
         try:
             await self._dock()
             await self._serve()

@@ -39,8 +39,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def told(desk: Desk) -> Recount:
-    lines = desk.ask("SELECT line FROM record ORDER BY chain, seq")
-    return recount(json.loads(line) for (line,) in lines)
+    return recount(desk.records())
 
 
 def agree(desk: Desk) -> dict[str, int]:
