@@ -78,6 +78,11 @@ def digests(size_bytes: int = 1000, content: bytes = b"footage") -> Digests:
     return Digests(size_bytes, blake3.blake3(content).hexdigest(), hashlib.sha256(content).hexdigest())
 
 
+def content(row: RecordingRow) -> Digests:
+    """Digests that no other recording has."""
+    return digests(row.size_bytes, repr((row.camera, row.path, row.generation)).encode())
+
+
 @dataclass
 class Desk:
     """One journal, open or not."""
