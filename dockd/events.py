@@ -89,12 +89,20 @@ class CameraRemoved(OfCamera):
 
 
 class CameraClock(OfCamera):
-    """How far the camera's clock is off, as measured at docking."""
+    """How far the camera's clock was ahead of the dock's when it was docked, as measured before any recording was read.
+
+    With `bound` it is no more than that: the clock was at least so far ahead. `camera_time`: what its time file said.
+    `time_zone_known`: False if the camera's time may be local time, and the offset be wrong by its zone.
+    """
 
     event = "camera_clock"
     offset_ms: int
-    uncertainty_ms: int
-    method: str
+    uncertainty_ms: int | None = None
+    method: Literal["time-file", "newest-mtime"]
+    bound: Literal["lower"] | None = None
+    camera_time: str | None = None
+    time_source: Literal["content", "mtime"] | None = None
+    time_zone_known: bool
 
 
 class OfRecording(Event):

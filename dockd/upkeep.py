@@ -47,7 +47,7 @@ class Upkeep:
     async def run(self) -> None:
         """Go on until cancelled."""
         saved_s = 0.0
-        offset_s = self.clock.now().timestamp() - self.clock.monotonic_s()
+        offset_s = self.clock.now().timestamp() - self.clock.boottime_s()
         while True:
             now_s = self.clock.monotonic_s()
             offset_s = await self._note_clock_step(offset_s)
@@ -69,8 +69,9 @@ class Upkeep:
             await asyncio.sleep(TICK_S)
 
     async def _note_clock_step(self, offset_s: float) -> float:
-        """Record that the wall clock was set: it moved against the monotonic one. Gives the new offset."""
-        now_s = self.clock.now().timestamp() - self.clock.monotonic_s()
+        """Record that the wall clock was set: it moved against the one that nobody sets. Gives the new offset."""
+        # The monotonic clock stands still while the machine is suspended, and nobody has set anything then.
+        now_s = self.clock.now().timestamp() - self.clock.boottime_s()
         step_s = now_s - offset_s
         if abs(step_s) < CLOCK_STEP_S:
             # Slow corrections are followed, or they would add up to a step that never was.

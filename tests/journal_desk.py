@@ -24,6 +24,7 @@ from dockd.journal.journal import Journal
 from dockd.journal.rows import DockingRow, RecordingRow
 from dockd.journal.transaction import Transaction
 from dockd.lifecycle import RecordingState
+from dockd.runtime.clock import Synchronised
 
 T = TypeVar("T")
 
@@ -59,8 +60,8 @@ class HandClock:
     def boottime_s(self) -> float:
         return self.passed_s
 
-    def synchronised(self) -> tuple[bool, int | None]:
-        return self.sync
+    def synchronised(self) -> Synchronised:
+        return Synchronised(*self.sync, "kernel" if self.sync[0] else "unknown")
 
 
 def seen(size_bytes: int = 1000, *, mtime_ns: int = MTIME_NS, inode: int = 11, device: int = 5) -> Seen:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from dockd.digests import PartDigests
 from dockd.identity import display_name, encode_part, plain_name
+from dockd.journal.camera_clock import clock_of
 from dockd.journal.dockings import DAEMON_STOPPED, STARTED_ANEW
 from dockd.journal.rows import CameraRow, DockingRow, RecordingRow
 from dockd.journal.transaction import CAMERA_COLUMNS, DOCKING_COLUMNS, Transaction
@@ -298,6 +300,8 @@ class CameraReport:
     recordings: int
     confirmed: int
     wiped: int
+    clock: dict[str, Any]
+    """How its clock stood, as the docking's record `camera_clock` says; empty if there is none."""
 
 
 def camera_reports(tx: Transaction, serials: Collection[bytes] | None = None) -> list[CameraReport]:
@@ -321,6 +325,7 @@ def camera_reports(tx: Transaction, serials: Collection[bytes] | None = None) ->
                 counts.total,
                 counts.confirmed,
                 counts.wiped,
+                clock_of(docking.camera_clock),
             )
         )
     return found

@@ -37,3 +37,6 @@ CREATE TABLE foreign_head (
     sha256 TEXT NOT NULL,
     PRIMARY KEY (chain, seq, sha256)
 ) WITHOUT ROWID;
+
+-- How the camera's clock stood, as the record `camera_clock` of the docking tells; JSON, NULL if nothing was measured.
+ALTER TABLE docking ADD COLUMN camera_clock TEXT;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -49,7 +49,6 @@ def status(
     tx: Transaction, names: DockNames, live: Live, bays: Sequence[dict[str, Any]], orphans: int = 0
 ) -> dict[str, Any]:
     """The object that `dockd status --json` prints."""
-    synchronised, error_ms = tx.clock.synchronised()
     counts = queries.counts(tx)
     return {
         "dock": {
@@ -78,7 +77,7 @@ def status(
         "spool": {"used_bytes": queries.spool_used_bytes(tx), **live.spool, "orphans": orphans},
         "mqtt": live.mqtt,
         "usb": live.usb,
-        "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
+        "clock": asdict(tx.clock.synchronised()),
     }
 
 
@@ -190,7 +189,6 @@ def plain_alerts(tx: Transaction, counts: dict[str, int]) -> list[dict[str, Any]
 def empty_status(names: DockNames, wipe_mode: str) -> dict[str, Any]:
     """The status of a dock that has never run."""
     clock = SystemClock()
-    synchronised, error_ms = clock.synchronised()
     return {
         "dock": {
             "agency": names.agency,
@@ -215,5 +213,5 @@ def empty_status(names: DockNames, wipe_mode: str) -> dict[str, Any]:
         "spool": {},
         "mqtt": {},
         "usb": {},
-        "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
+        "clock": asdict(clock.synchronised()),
     }
