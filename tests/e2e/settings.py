@@ -24,6 +24,7 @@ class Settings:
     name: str = "dock-07"
     mqtt: tuple[tuple[str, str], ...] = ()
     audit: tuple[tuple[str, str | int], ...] = ()
+    time_file: str = ""
 
     def store_table(self, store: Path) -> dict[str, Any]:
         """What stands in `[store]`."""
@@ -49,6 +50,8 @@ class Settings:
                 "recordings": list(self.recordings),
             },
         }
+        if self.time_file:
+            tables["folder_cameras"]["time_file"] = self.time_file
         if self.mqtt:
             tables["mqtt"] = dict(self.mqtt)
         if self.audit:
