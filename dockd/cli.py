@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 
 from dockd.errors import EXIT_IO, EXIT_PERMISSION, EXIT_USAGE, DockdError
@@ -67,6 +69,12 @@ def _audit(args: argparse.Namespace) -> int:
     from dockd.commands.audit import audit
 
     return audit(args.config, sample=args.sample, as_json=args.json)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from dockd.commands.report import report
+
+    return report(args.config, args.date, as_csv=args.csv, as_json=args.json)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -173,6 +181,15 @@ def _add_setup(commands: argparse._SubParsersAction[_Parser]) -> None:
     setup.add_argument("--no-store-init", action="store_true", help="leave the store as it is")
 
 
+def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
+    does = "list what came in on one day, a row for each recording: a table, or CSV into a pipe"
+    report = _command(commands, "report", does, _report)
+    report.add_argument("--date", type=_date, required=True, metavar="YYYY-MM-DD", help="the day, UTC")
+    how = report.add_mutually_exclusive_group()
+    how.add_argument("--csv", action="store_true", help="print CSV on a terminal, too")
+    how.add_argument("--json", action="store_true", help="print JSON")
+
+
 _CONTROLS = (
     ("pause", "begin nothing new: nothing is taken from cameras, nothing is wiped", False),
     ("resume", "go on after a pause", False),
@@ -212,6 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
     audit = _command(commands, "audit", "read the store again and compare it with the journal", _audit)
     audit.add_argument("--sample", type=_positive, metavar="N", help="read only N recordings, chosen at random")
     audit.add_argument("--json", action="store_true", help=json_help)
+    _add_report(commands)
 
     for name, does, bay in _CONTROLS:
         parser_ = _command(commands, name, does, _control)
@@ -253,6 +271,15 @@ def _filled(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("nothing is given (an empty variable?)")
     return text
+
+
+def _date(text: str) -> date:
+    try:
+        if re.fullmatch(r"(?!9999)[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is no day; 2026-03-01 is one")
 
 
 def _positive(text: str) -> int:

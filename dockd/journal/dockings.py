@@ -255,6 +255,7 @@ def _insert(tx: Transaction, camera: CameraRow, docking: DockingRow, file: SeenF
         state=RecordingState.FOUND,
         docking=docking.id,
         on_device=True,
+        found_utc=rfc3339(tx.clock.now()),
         **_seen_columns(file),
     )
     tx.run("INSERT INTO seen (docking, recording) VALUES (?, ?)", docking.id, recording_id)

@@ -199,6 +199,7 @@ def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) ->
         state=RecordingState.FOUND,
         docking=row.docking,
         on_device=True,
+        found_utc=rfc3339(tx.clock.now()),
         size_bytes=row.size_bytes,
         mtime_ns=row.mtime_ns,
         device=row.device,
