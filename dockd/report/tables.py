@@ -166,21 +166,23 @@ def print_day(dock: str, day: date, found: Sequence[Arrival]) -> None:
 
 def _arrivals(rows: Sequence[Arrival], day: date) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0), expand=True)
-    table.add_column("recording, its SHA-256, where it is", ratio=1, overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
-    for name in ("state", "proven", "wiped"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("recording, SHA-256, place", ratio=1, overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True, min_width=9)
+    # The same in each docking's table, so that they stand below each other.
+    for name, width in (("state", 11), ("proven", 14), ("wiped", 10)):
+        table.add_column(name, no_wrap=True, min_width=width)
     for row in rows:
+        bad = "bold red" if row.place == "unaccounted" else ""
         name = f"{plain_name(row.path)}{f' ({row.generation})' if row.generation > 1 else ''}"
-        state = Text(row.state, style="bold red" if row.place == "unaccounted" else "")
-        if row.store_fault is not None:
-            state.append(f"\n{row.store_fault} in the store")
+        place = row.key or row.place
         table.add_row(
             Text.assemble(
-                (name, "bold"), "\n", (row.sha256 or "not whole here yet", "dim"), f"\n{row.key or row.place}"
+                (name, "bold"),
+                ("\n" + (row.sha256 or "not whole here"), "dim"),
+                ("\n" + (place if row.store_fault is None else f"{row.store_fault} at {place}"), bad),
             ),
             size_text(row.size_bytes),
-            state,
+            Text(row.state, style=bad),
             _proven(row, day),
             _short(row.wiped_at, day),
         )
@@ -189,7 +191,7 @@ def _arrivals(rows: Sequence[Arrival], day: date) -> Table:
 
 def _proven(row: Arrival, day: date) -> Text:
     if row.confirmed_at is None:
-        return Text("not yet", style="yellow")
+        return Text("no", style="yellow")
     clock = row.clock or {}
     trust = {True: f"± {clock.get('uncertainty_ms')} ms", False: "unsynchronised"}
     known: bool | None = clock.get("synchronised")
