@@ -54,6 +54,11 @@ ALERTS: dict[str, AlertKind] = {
         "This chain begins without a proven predecessor, so nothing is wiped. Find out why (a restored or "
         "cloned dock), then run: dockd custody acknowledge",
     ),
+    "counts_disagree": AlertKind(
+        "critical",
+        "The last audit counted the recordings from the custody log, and the journal counts otherwise: one of them was "
+        "altered, or dockd has a defect. Keep the state directory as it is; dockd audit names the figures.",
+    ),
     "custody_conflict": AlertKind(
         "critical",
         "Something else lies in the store where this dock's signed custody records belong. Footage is taken in and "

@@ -15,14 +15,13 @@ from dockd.alerts import AlertBoard
 from dockd.config import Config, config_digest
 from dockd.custody.witness import Witness
 from dockd.errors import DockdError
-from dockd.events import ConfigurationChanged, DockStarted
+from dockd.events import DockStarted
 from dockd.intake import Intake
-from dockd.journal import queries
+from dockd.journal import configuration
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
 from dockd.journal.seen_time import SeenTime
 from dockd.journal.startup import Started, begin_after, start
-from dockd.journal.transaction import Transaction
 from dockd.parts import accepted_weaknesses, check_places, connector, dock_name, make_store
 from dockd.paths import StatePaths, forbidden_places, lock_state_dir
 from dockd.proving import Proving, make_proving
@@ -268,7 +267,7 @@ class Daemon:
         event = self._started_event()
         witness = self.witness.read()
         names = sorted(self.spool.names())
-        return self.journal.run_in_thread(lambda tx: start(tx, event, witness, names))
+        return self.journal.run_in_thread(lambda tx: start(tx, event, witness, names, self.wipe_mode))
 
     def _make_bays(self) -> Bays | None:
         config = self.config
@@ -327,14 +326,7 @@ class Daemon:
             return
         mode = taken.wipe.mode
         self._grace_s = taken.wipe.grace_s
-        switched_on = mode == "on" and self.wipe_mode != "on"
-
-        def tell(tx: Transaction) -> int:
-            released = queries.releasable(tx) if switched_on else 0
-            tx.append(ConfigurationChanged(before_sha256=before, after_sha256=after, wipe_mode=mode, releases=released))
-            return released
-
-        released = self.journal.run_in_thread(tell)
+        released = self.journal.run_in_thread(lambda tx: configuration.reloaded(tx, before, after, mode))
         log.warning("configuration_reloaded", wipe_mode=mode, releases_recordings=released)
         self.wipe_mode = mode
         self.config = taken

@@ -207,7 +207,7 @@ def _mqtt(config: Config) -> Check:
 
 
 def _clock() -> Check:
-    synchronised, error_ms = SystemClock().synchronised()
-    if not synchronised:
+    now = SystemClock().synchronised()
+    if not now.synchronised:
         return Check("clock", "warning", "the kernel does not call the clock synchronised; records will say so")
-    return Check("clock", "ok", f"synchronised, at most {error_ms} ms off")
+    return Check("clock", "ok", f"synchronised ({now.source}), at most {now.uncertainty_ms} ms off")

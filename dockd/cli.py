@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from dockd.commands.arguments import day, filled, positive
 from dockd.errors import EXIT_IO, EXIT_PERMISSION, EXIT_USAGE, DockdError
 from dockd.version import version
 
@@ -68,6 +69,12 @@ def _audit(args: argparse.Namespace) -> int:
     from dockd.commands.audit import audit
 
     return audit(args.config, sample=args.sample, as_json=args.json)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from dockd.commands.report import report
+
+    return report(args.config, args.date, as_csv=args.csv, as_json=args.json)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -239,25 +246,34 @@ def _add_custody(commands: argparse._SubParsersAction[_Parser]) -> None:
     acknowledge = _command(
         custody, "acknowledge", "let wiping go on after a new chain had to be begun", _custody_acknowledge
     )
-    acknowledge.add_argument("--by", type=_filled, required=True, help="who; it is recorded")
+    acknowledge.add_argument("--by", type=filled, required=True, help="who; it is recorded")
 
 
 def _add_hold(commands: argparse._SubParsersAction[_Parser]) -> None:
     hold = _group(commands, "hold", "look after legal holds; what is held is never wiped")
     add = _command(hold, "add", "bring a legal hold into force", _hold_add)
     subject = add.add_mutually_exclusive_group(required=True)
-    subject.add_argument("--camera", type=_filled, metavar="SERIAL", help="hold everything of this camera")
-    subject.add_argument("--recording", type=_filled, metavar="ID", help="hold one recording: its id or its BLAKE3")
+    subject.add_argument("--camera", type=filled, metavar="SERIAL", help="hold everything of this camera")
+    subject.add_argument("--recording", type=filled, metavar="ID", help="hold one recording: its id or its BLAKE3")
     does = "lift a legal hold, with a second person's signature; without it, print what is to be signed"
     remove = _command(hold, "remove", does, _hold_remove)
     remove.add_argument("hold", metavar="HOLD", help="the hold's id, from: dockd hold list")
     does = "the approver's signature of what is printed without it: ssh-keygen -Y sign -f KEY -n dockd-approval …"
     remove.add_argument("--approval", type=Path, metavar="FILE", help=does)
     for parser_ in (add, remove):
-        parser_.add_argument("--reason", type=_filled, required=True, help="why; it is recorded")
-        parser_.add_argument("--by", type=_filled, required=True, help="who; it is recorded")
+        parser_.add_argument("--reason", type=filled, required=True, help="why; it is recorded")
+        parser_.add_argument("--by", type=filled, required=True, help="who; it is recorded")
     listing = _command(hold, "list", "list the legal holds in force", _hold_list)
     listing.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
+    does = "list what came in on one day, a row for each recording: a table, or CSV into a pipe"
+    report = _command(commands, "report", does, _report)
+    report.add_argument("--date", type=day, required=True, metavar="YYYY-MM-DD", help="the day, UTC")
+    how = report.add_mutually_exclusive_group()
+    how.add_argument("--csv", action="store_true", help="print CSV on a terminal, too")
+    how.add_argument("--json", action="store_true", help="print JSON")
 
 
 _CONTROLS = (
@@ -285,7 +301,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo = _by_itself(commands, "demo", does, _demo)
     demo.add_argument("--dir", type=Path, metavar="DIR", help="a new or empty folder to play in; default: a fresh one")
     demo.add_argument("--serve", action="store_true", help="keep the dock running until Ctrl-C")
-    demo.add_argument("--megabytes", type=_positive, default=600, metavar="N", help="how much sample footage to make")
+    demo.add_argument("--megabytes", type=positive, default=600, metavar="N", help="how much sample footage to make")
     demo.add_argument("--no-broker", action="store_true", help="print what would be said over MQTT, without a broker")
     _add_setup(commands)
     check = _command(commands, "check", "validate the configuration and probe all that it names", _check)
@@ -298,13 +314,14 @@ def build_parser() -> argparse.ArgumentParser:
     bays = _command(commands, "bays", "print the USB ports of this machine, as TOML to paste", _bays)
     bays.set_defaults(as_service=False)
     audit = _command(commands, "audit", "read the store again and compare it with the journal", _audit)
-    audit.add_argument("--sample", type=_positive, metavar="N", help="read only N recordings, chosen at random")
+    audit.add_argument("--sample", type=positive, metavar="N", help="read only N recordings, chosen at random")
     audit.add_argument("--json", action="store_true", help=json_help)
+    _add_report(commands)
 
     for name, does, bay in _CONTROLS:
         parser_ = _command(commands, name, does, _control)
         parser_.add_argument(
-            "--bay", type=_filled, required=bay, metavar="BAY", help="one bay, as `dockd status` names it"
+            "--bay", type=filled, required=bay, metavar="BAY", help="one bay, as `dockd status` names it"
         )
         parser_.set_defaults(command=name)
 
@@ -324,29 +341,15 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_passport(commands: argparse._SubParsersAction[_Parser]) -> None:
     does = "make the folder with which a court can check recordings, and see no others"
     passport = _command(commands, "passport", does, _passport)
-    passport.add_argument("recording", nargs="*", type=_filled, metavar="RECORDING", help="a recording's id")
-    passport.add_argument("--camera", type=_filled, metavar="SERIAL", help="all recordings of this camera")
+    passport.add_argument("recording", nargs="*", type=filled, metavar="RECORDING", help="a recording's id")
+    passport.add_argument("--camera", type=filled, metavar="SERIAL", help="all recordings of this camera")
     for name, which in (("from", "since"), ("to", "until")):
         passport.add_argument(
-            f"--{name}", dest=which, type=_filled, metavar="TIME", help=f"of --camera: dockings {which} then (RFC 3339)"
+            f"--{name}", dest=which, type=filled, metavar="TIME", help=f"of --camera: dockings {which} then (RFC 3339)"
         )
-    passport.add_argument(
-        "--key", action="append", default=[], type=_filled, help="a recording by its key in the store"
-    )
+    passport.add_argument("--key", action="append", default=[], type=filled, help="a recording by its key in the store")
     passport.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder, which must not be there")
     passport.add_argument("--with-recordings", action="store_true", help="copy the recordings out of the store into it")
-
-
-def _filled(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("nothing is given (an empty variable?)")
-    return text
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

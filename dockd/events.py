@@ -7,9 +7,14 @@ bytes are not UTF-8. Digests are lower-case hex, sizes are bytes, times are RFC 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
+
+CHANGED_BEFORE_COPY: Final = "changed-before-copy"
+CHANGED_ON_CAMERA: Final = "changed-on-camera"
+GONE_FROM_CAMERA: Final = "gone-from-camera"
+"""Anomalies that tell where a recording's bytes are: on its docked camera, or not there any more."""
 
 
 class Event(BaseModel):
@@ -84,12 +89,20 @@ class CameraRemoved(OfCamera):
 
 
 class CameraClock(OfCamera):
-    """How far the camera's clock is off, as measured at docking."""
+    """How far the camera's clock was ahead of the dock's when it was docked, as measured before any recording was read.
+
+    With `bound` it is no more than that: the clock was at least so far ahead. `camera_time`: what its time file said.
+    `time_zone_known`: False if the camera's time may be local time, and the offset be wrong by its zone.
+    """
 
     event = "camera_clock"
     offset_ms: int
-    uncertainty_ms: int
-    method: str
+    uncertainty_ms: int | None = None
+    method: Literal["time-file", "newest-mtime"]
+    bound: Literal["lower"] | None = None
+    camera_time: str | None = None
+    time_source: Literal["content", "mtime"] | None = None
+    time_zone_known: bool
 
 
 class OfRecording(Event):
@@ -254,8 +267,16 @@ class IntegrityFailure(Event):
     key: str | None = None
 
 
+class StoreFaultOver(OfRecording):
+    """The store's copy, which had been found missing or altered, was read back, and is as it was proven to be."""
+
+    event = "store_fault_over"
+    fault: str
+    key: str
+
+
 class Audit(Event):
-    """The store was read again and compared with the journal."""
+    """The store was read again and compared with the journal, and the journal's counts with its records."""
 
     event = "audit"
     checked: int
@@ -264,6 +285,7 @@ class Audit(Event):
     missing: int
     altered: int
     chain_ok: bool
+    counts_agree: bool | None = None
 
 
 class KeyRegistered(Event):

@@ -21,6 +21,7 @@ from dockd.runtime.randomness import Randomness
 from dockd.runtime.workers import Worker
 from dockd.spool.spool import Spool
 from dockd.stages.bays import Bays, Finder
+from dockd.stages.camera_clock import CameraTime
 from dockd.stages.folders import FolderFinder
 from dockd.stages.lane import StoreLane
 from dockd.stages.offload import OffloadParts
@@ -75,13 +76,15 @@ class Intake:
         is_recording = matcher(cameras.recordings)
 
         def open_camera(path: bytes) -> FolderCamera:
-            return FolderCamera(path, is_recording, self.forbidden())
+            return FolderCamera(path, is_recording, self.forbidden(), _bytes(cameras.time_file))
 
         return FolderFinder(os.fsencode(cameras.path), cameras.rescan_s, open_camera)
 
     def _ports(self) -> PortFinder:
         profiles = {
-            (camera.match.vendor, camera.match.product): Profile(matcher(camera.recordings), camera.serial)
+            (camera.match.vendor, camera.match.product): Profile(
+                matcher(camera.recordings), camera.serial, _bytes(camera.time_file)
+            )
             for camera in self.config.cameras
         }
         return PortFinder(
@@ -135,7 +138,8 @@ class Intake:
             lambda what: self.alerts.put("wipe_blocked", subject, what),
             whole=device is not None,
         )
-        return Session(self.offload, camera, worker, self.lane, self.alerts, self._settings(camera), wiping)
+        clock = CameraTime(self.offload.journal, camera, worker, self.clock)
+        return Session(self.offload, camera, worker, self.lane, self.alerts, self._settings(camera), wiping, clock)
 
     def _settings(self, camera: Camera) -> SessionSettings:
         folders = self.config.folder_cameras
@@ -144,3 +148,7 @@ class Intake:
         if folders is not None and not isinstance(camera, Device):
             settle_s, rescan_s = folders.settle_s, folders.rescan_s
         return SessionSettings(self.config.dock.name, settle_s, rescan_s, self.paused)
+
+
+def _bytes(path: str | None) -> bytes | None:
+    return None if path is None else path.encode()

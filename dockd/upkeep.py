@@ -49,7 +49,7 @@ class Upkeep:
     async def run(self) -> None:
         """Go on until cancelled."""
         saved_s = 0.0
-        offset_s = self.clock.now().timestamp() - self.clock.monotonic_s()
+        offset_s = self.clock.now().timestamp() - self.clock.boottime_s()
         while True:
             now_s = self.clock.monotonic_s()
             offset_s = await self._note_clock_step(offset_s)
@@ -71,8 +71,9 @@ class Upkeep:
             await asyncio.sleep(TICK_S)
 
     async def _note_clock_step(self, offset_s: float) -> float:
-        """Record that the wall clock was set: it moved against the monotonic one. Gives the new offset."""
-        now_s = self.clock.now().timestamp() - self.clock.monotonic_s()
+        """Record that the wall clock was set: it moved against the one that nobody sets. Gives the new offset."""
+        # The monotonic clock stands still while the machine is suspended, and nobody has set anything then.
+        now_s = self.clock.now().timestamp() - self.clock.boottime_s()
         step_s = now_s - offset_s
         if abs(step_s) < CLOCK_STEP_S:
             # Slow corrections are followed, or they would add up to a step that never was.
@@ -101,6 +102,8 @@ class Upkeep:
 
 def tell_of_start(alerts: AlertBoard, started: Started) -> None:
     """Raise the alerts that follow from what was found when the daemon started."""
+    if started.released is not None:
+        log.warning("configuration_changed", releases_recordings=started.released)
     if started.rolled_back:
         alerts.put("journal_rolled_back", "dock", "the journal does not know this dock's last custody record")
     elif not started.acknowledged:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,12 +20,13 @@ from dockd.custody.keys import SigningKey
 from dockd.digests import Digests, ReadBack
 from dockd.events import ClockStepped, DockStarted
 from dockd.identity import CameraIdentity, Seen, recording_key
-from dockd.journal import dockings, recordings
+from dockd.journal import dockings, recordings, wipes
 from dockd.journal.dockings import Rules, SeenFile
 from dockd.journal.journal import Journal
 from dockd.journal.rows import DockingRow, RecordingRow
 from dockd.journal.transaction import Transaction
 from dockd.lifecycle import RecordingState
+from dockd.runtime.clock import Synchronised
 
 T = TypeVar("T")
 
@@ -59,8 +62,8 @@ class HandClock:
     def boottime_s(self) -> float:
         return self.passed_s
 
-    def synchronised(self) -> tuple[bool, int | None]:
-        return self.sync
+    def synchronised(self) -> Synchronised:
+        return Synchronised(*self.sync, "kernel" if self.sync[0] else "unknown")
 
 
 def seen(size_bytes: int = 1000, *, mtime_ns: int = MTIME_NS, inode: int = 11, device: int = 5) -> Seen:
@@ -76,6 +79,11 @@ def seen_file(path: bytes = PATH, what: Seen | None = None, uid: str = "", block
 
 def digests(size_bytes: int = 1000, content: bytes = b"footage") -> Digests:
     return Digests(size_bytes, blake3.blake3(content).hexdigest(), hashlib.sha256(content).hexdigest())
+
+
+def content(row: RecordingRow) -> Digests:
+    """Digests that no other recording has."""
+    return digests(row.size_bytes, repr((row.camera, row.path, row.generation)).encode())
 
 
 @dataclass
@@ -111,6 +119,15 @@ class Desk:
             line
             for (line,) in self.ask("SELECT line FROM record WHERE chain = (SELECT max(id) FROM chain) ORDER BY seq")
         ]
+
+    def chains(self) -> list[list[str]]:
+        """The lines of all chains, in their order."""
+        lines = self.ask("SELECT chain, line FROM record ORDER BY chain, seq")
+        return [[line for _, line in group] for _, group in groupby(lines, key=lambda row: int(row[0]))]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of all chains, in their order."""
+        return [json.loads(line) for lines in self.chains() for line in lines]
 
     # --- what the stages tell ------------------------------------------------------------------------
 
@@ -164,8 +181,8 @@ class Desk:
                 lambda: self.do(lambda tx: recordings.uploaded(tx, recording_id, already_there=False)),
             ),
             (RecordingState.CONFIRMED, lambda: self.confirm(self.row(recording_id))),
-            (RecordingState.WIPE_INTENT, lambda: self.do(lambda tx: recordings.wipe_intent(tx, [recording_id]))),
-            (RecordingState.WIPED, lambda: self.do(lambda tx: recordings.wiped(tx, [recording_id]))),
+            (RecordingState.WIPE_INTENT, lambda: self.do(lambda tx: wipes.wipe_intent(tx, [recording_id]))),
+            (RecordingState.WIPED, lambda: self.do(lambda tx: wipes.wiped(tx, [recording_id]))),
         ]
         for reached, step in steps:
             if self.row(recording_id).state is state:

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from dockd.audit.recounting import compare
 from dockd.audit.report import AuditProgress, AuditReport, Finding
 from dockd.custody.chain import GENESIS, chain_name, find_break
 from dockd.digests import Digests, Progress
@@ -105,7 +106,7 @@ def audit(
     on_recording: Callable[[RecordingRow, AuditProgress], None] | None = None,
     on_judged: Callable[[RecordingRow, Finding | None, AuditProgress], None] | None = None,
 ) -> AuditReport:
-    """Check the journal's pages and chains, and read recordings back from the store, going on with `resume`.
+    """Check the journal's pages, chains and counts, and read recordings back from the store, going on with `resume`.
 
     `on_recording` hears of each before it is read, `on_judged` of each afterwards. Raises JournalDamagedError, and
     what the store raises when it is not there.
@@ -113,6 +114,7 @@ def audit(
     connection = tx.connection
     check_database(connection, whole=True)
     chains = check_chains(connection, progress)
+    compared = compare(tx, progress)
     store.check()
     come = resume if resume is not None else begin(tx, sample)
     buffer = Buffer()
@@ -136,7 +138,7 @@ def audit(
         come.last_id = row.id
         if on_judged is not None:
             on_judged(row, finding, come)
-    report = AuditReport({}, come.checked, come.sample, come.findings, chains, come.good_again)
+    report = AuditReport({}, compared, come.checked, come.sample, come.findings, chains, come.good_again)
     report.counts = _counts_with(tx, report)
     return report
 

@@ -21,11 +21,37 @@ class Finding:
     proven: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The counts that the journal kept at one moment, and those that its records gave; see `dockd.custody.recount`."""
+
+    journal: dict[str, int]
+    recount: dict[str, int]
+    strange: str | None
+
+    @property
+    def agree(self) -> bool:
+        """Whether they are the same, and every record followed from those before."""
+        return self.strange is None and self.journal == self.recount
+
+    def told(self) -> list[str]:
+        """What is wrong, a sentence each."""
+        found = [
+            f"{name}: the journal counts {kept}, its records give {self.recount[name]}"
+            for name, kept in self.journal.items()
+            if kept != self.recount[name]
+        ]
+        return (
+            found if self.strange is None else [*found, f"it does not follow from what was told before: {self.strange}"]
+        )
+
+
 @dataclass(slots=True)
 class AuditReport:
     """What an audit found."""
 
     counts: dict[str, int]
+    compared: Compared
     checked: int = 0
     sample: int | None = None
     findings: list[Finding] = field(default_factory=list)
@@ -56,7 +82,7 @@ class AuditReport:
     @property
     def good(self) -> bool:
         """Whether nothing is wrong."""
-        return not (self.unaccounted or self.missing or self.altered) and self.chain_ok
+        return not (self.unaccounted or self.missing or self.altered) and self.chain_ok and self.compared.agree
 
     @property
     def unaccounted(self) -> int:
@@ -69,6 +95,7 @@ class AuditReport:
             **{name: getattr(self, name) for name in ("checked", "sample", "unaccounted", "missing", "altered")},
             "chain_ok": self.chain_ok,
             "chain_break": self.chain_break,
+            "counts_agree": self.compared.agree,
             "chain": self.chains[-1]["chain"] if self.chains else None,
             "findings": [[found.recording, found.fault, found.detail, found.proven] for found in self.findings],
             "good_again": self.good_again,
@@ -87,6 +114,10 @@ class AuditReport:
             "awaiting_return": self.counts["awaiting_return"],
             "chain": self.chains[-1] if self.chains else None,
             "chains": self.chains,
+            "recount": self.compared.recount,
+            "counts": self.compared.journal,
+            "counts_agree": self.compared.agree,
+            "strange_record": self.compared.strange,
             "findings": [
                 {"recording": found.recording, "key": found.key, "fault": found.fault, "detail": found.detail}
                 for found in self.findings

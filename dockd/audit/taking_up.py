@@ -18,7 +18,7 @@ from dockd.paths import StatePaths
 from dockd.runtime.randomness import SystemRandomness
 
 _LAST: Final = "audit_last"
-_FIGURES: Final = ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok")
+_FIGURES: Final = ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok", "counts_agree")
 
 
 def record_audit(tx: Transaction, found: dict[str, Any]) -> None:
@@ -32,11 +32,12 @@ def record_audit(tx: Transaction, found: dict[str, Any]) -> None:
         record_finding(tx, Finding(uid, "", fault, detail, proven))
     for uid in found["good_again"]:
         record_good_again(tx, uid)
-    tx.append(Audit(**{name: found[name] for name in _FIGURES}))
+    # An audit that an older dockd made, and left here, did not compare the counts.
+    figures: dict[str, Any] = {name: {"counts_agree": None, **found}[name] for name in _FIGURES}
+    tx.append(Audit(**figures))
     if not found["chain_ok"]:
         note_break(tx, str(found.get("chain_break") or "an audit found a chain broken"))
-    last = {"ts": rfc3339(tx.clock.now()), **{name: found[name] for name in _FIGURES}}
-    tx.set_meta(_LAST, json.dumps(last))
+    tx.set_meta(_LAST, json.dumps({"ts": rfc3339(tx.clock.now()), **figures}))
 
 
 def record_finding(tx: Transaction, finding: Finding) -> bool:
@@ -51,7 +52,7 @@ def record_finding(tx: Transaction, finding: Finding) -> bool:
 def record_good_again(tx: Transaction, uid: str) -> None:
     """A recording that was found at fault is not any more."""
     for row in tx.recordings("uid = ? AND store_fault IS NOT NULL", uid):
-        tx.update(row, store_fault=None)
+        recordings.store_fault_over(tx, row)
 
 
 def last_audit(tx: Transaction) -> dict[str, Any] | None:

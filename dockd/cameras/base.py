@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
+from dockd.cameras.time_file import TimeFile
 from dockd.digests import Progress
 from dockd.direct_io import Buffer, Reader
 from dockd.identity import CameraIdentity, Seen
@@ -64,6 +65,8 @@ class Camera(Protocol):
     write_block: WriteBlock
     stable_inodes: bool
     local_times: bool
+    utc_times: bool
+    """Whether its file systems are known to keep the times of files in UTC."""
     past_cache: bool
     """Whether `direct` reads are known to come from the device and not from this host's memory."""
 
@@ -72,6 +75,15 @@ class Camera(Protocol):
 
     def check(self) -> None:
         """Raise CameraGoneError unless this camera is still there."""
+
+    def docked_for_s(self) -> float | None:
+        """For how long it has been where it is, at least to the second; None if the system does not tell."""
+
+    def read_time_file(self) -> TimeFile | None:
+        """The file into which it writes its own clock's time when it is docked; None if none is known, or can be read.
+
+        Raises CameraGoneError.
+        """
 
     def list(self, progress: Progress) -> Listing:
         """Look at everything on the camera."""

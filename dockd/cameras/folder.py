@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from dockd.cameras.base import Listing, OpenFile, WriteBlock
+from dockd.cameras.time_file import TimeFile
 from dockd.cameras.tree import Found, Tree
 from dockd.digests import Progress
 from dockd.durable import overlap
@@ -27,15 +28,23 @@ class FolderCamera:
 
     write_block: WriteBlock = "none"
 
-    def __init__(self, path: bytes, is_recording: Callable[[bytes], bool], forbidden: Forbidden) -> None:
+    def __init__(
+        self,
+        path: bytes,
+        is_recording: Callable[[bytes], bool],
+        forbidden: Forbidden,
+        time_file: bytes | None = None,
+    ) -> None:
         self.path = path
         self.identity = CameraIdentity(path.rsplit(b"/", 1)[-1])
         self.bay = f"folder-{self.identity.part}"
         self._is_recording = is_recording
         self._forbidden = forbidden
+        self._time_file = time_file
         self._tree: Tree | None = None
         self.stable_inodes = False
         self.local_times = False
+        self.utc_times = False
         self.past_cache = False
 
     def attach(self) -> None:
@@ -49,6 +58,7 @@ class FolderCamera:
                 self._forbidden,
                 ignored=frozenset({MARKER}),
                 fixed_inodes=True,
+                time_file=self._time_file,
             )
         except OSError as error:
             raise CameraGoneError(f"the folder cannot be opened: {error}") from error
@@ -57,6 +67,7 @@ class FolderCamera:
                 raise NotDisjointError(f"camera folder {os.fsdecode(self.path)} is, holds, or lies in spool or store")
         self.stable_inodes = tree.stable_inodes
         self.local_times = tree.local_times
+        self.utc_times = tree.utc_times
         self.past_cache = tree.past_cache
 
     @property
@@ -73,6 +84,13 @@ class FolderCamera:
             raise CameraGoneError(f"the folder is gone: {error.strerror}") from error
         if (now.st_dev, now.st_ino) != self._files.root_id:
             raise CameraGoneError("another folder took its place")
+
+    def docked_for_s(self) -> None:
+        """Nobody tells since when a folder is there."""
+
+    def read_time_file(self) -> TimeFile | None:
+        """See `Camera.read_time_file`."""
+        return self._files.read_time_file()
 
     def list(self, progress: Progress) -> Listing:
         """Look at everything in the folder."""

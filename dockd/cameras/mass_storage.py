@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from dockd.cameras.base import Listing, OpenFile, WriteBlock
+from dockd.cameras.time_file import TimeFile
 from dockd.cameras.tree import Found, Tree
 from dockd.cameras.volumes import FILE_SYSTEMS, Place, Profile, identity_of, places_of
 from dockd.digests import Progress
@@ -23,7 +24,7 @@ from dockd.durable import overlap
 from dockd.errors import CameraGoneError, DeviceServiceError, NotDisjointError, SourceChangedError
 from dockd.identity import Seen
 from dockd.paths import Forbidden
-from dockd.usb.devices import Disk, UsbDevice
+from dockd.usb.devices import Disk, UsbDevice, connected_s
 from dockd.usb.mounts import Mounts
 
 log = structlog.get_logger()
@@ -52,6 +53,7 @@ class MassStorageCamera:
         self._writable = False
         self.stable_inodes = False
         self.local_times = False
+        self.utc_times = False
         self.past_cache = False
 
     @property
@@ -100,6 +102,7 @@ class MassStorageCamera:
         trees = self._trees.values()
         self.stable_inodes = all(tree.stable_inodes for tree in trees)
         self.local_times = any(tree.local_times for tree in trees)
+        self.utc_times = all(tree.utc_times for tree in trees)
         self.past_cache = all(tree.past_cache for tree in trees)
 
     def _mounted(self, place: Place) -> Tree:
@@ -116,7 +119,8 @@ class MassStorageCamera:
                     if same
                     else f"what is mounted at {os.fsdecode(point)} is not {place.volume.name}"
                 )
-            tree = Tree(fd, self._is_recording, self.check, self._forbidden)
+            time_file = self._profile.time_file if self._profile is not None else None
+            tree = Tree(fd, self._is_recording, self.check, self._forbidden, time_file=time_file)
             for other in self._forbidden.places:
                 if overlap(tree.system, other) is not False:
                     raise NotDisjointError(f"{place.volume.name} holds the spool or the store")
@@ -160,6 +164,14 @@ class MassStorageCamera:
         self._trees.clear()
 
     # --- looking and reading -------------------------------------------------------------------------
+
+    def docked_for_s(self) -> float | None:
+        """For how long it has been plugged in."""
+        return connected_s(self.device)
+
+    def read_time_file(self) -> TimeFile | None:
+        """See `Camera.read_time_file`."""
+        return next((found for tree in self._trees.values() if (found := tree.read_time_file()) is not None), None)
 
     def list(self, progress: Progress) -> Listing:
         """Look at everything on the camera."""

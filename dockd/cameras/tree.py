@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from dockd.cameras.base import Listing
 from dockd.cameras.lease import lease_intact, take_lease
+from dockd.cameras.time_file import LIMIT_BYTES, TimeFile
 from dockd.digests import Progress
 from dockd.direct_io import Buffer, Reader
 from dockd.durable import DEVICE_KINDS, FileSystem, file_system_at, mount_id, open_below, reads_past_cache, syncfs
@@ -32,6 +33,21 @@ MAX_DEPTH = 128
 NOT_A_RECORDING = "not-a-recording"
 LOST_FOUND = b"lost+found"
 _LOCAL_TIME_KINDS = frozenset({"vfat", "msdos"})
+_UTC_KINDS = frozenset(
+    {
+        "ext2",
+        "ext3",
+        "ext4",
+        "xfs",
+        "btrfs",
+        "f2fs",
+        "zfs",
+        "tmpfs",
+        "overlay",
+        "nfs",
+        "nfs4",
+    }  # what keeps seconds since 1970
+)
 _NO_INODE_KINDS = frozenset({"vfat", "msdos", "exfat", "fuse", "fuseblk", "ntfs3"})
 
 
@@ -58,6 +74,10 @@ class OpenTreeFile:
     def reader(self, buffer: Buffer, *, direct: bool) -> Reader:
         """Read it, past the page cache if `direct`."""
         return Reader(self._fd, buffer, direct=direct)
+
+    def head(self, limit_bytes: int) -> bytes:
+        """Its first bytes."""
+        return os.pread(self._fd, limit_bytes, 0)
 
     def look(self) -> Seen:
         """What the file system says of the open file now."""
@@ -91,6 +111,7 @@ class Tree:
     """The folder `root_fd`, which it owns from now on.
 
     `check` raises CameraGoneError when what the folder belongs to is gone; `ignored` are paths that are never told of.
+    `time_file` is no recording, whatever the patterns say.
     `fixed_inodes` says that inode numbers are kept in what was seen although the file system may change them.
     """
 
@@ -103,6 +124,7 @@ class Tree:
         *,
         ignored: frozenset[bytes] = frozenset(),
         fixed_inodes: bool = False,
+        time_file: bytes | None = None,
     ) -> None:
         self.fd = root_fd
         root = os.fstat(root_fd)
@@ -113,10 +135,12 @@ class Tree:
         self._check = check
         self._forbidden = forbidden
         self._ignored = ignored
+        self._time_file = time_file
         kind = self.system.kind
         self.stable_inodes = kind not in _NO_INODE_KINDS and not kind.startswith("fuse")
         self._with_inode = self.stable_inodes or fixed_inodes
         self.local_times = kind in _LOCAL_TIME_KINDS
+        self.utc_times = kind in _UTC_KINDS
         self.past_cache = reads_past_cache(self.system, DEVICE_KINDS)
 
     # --- listing -------------------------------------------------------------------------------------
@@ -173,6 +197,8 @@ class Tree:
             walk.found.leave(kind)
         elif there.st_dev != self.root_id[0]:
             walk.found.leave("other-file-system")
+        elif path == self._time_file:
+            walk.found.others[walk.prefix + path] = seen
         elif self._is_recording(path):
             walk.found.files[walk.prefix + path] = seen
         else:
@@ -203,6 +229,18 @@ class Tree:
         walk.found.problems.append(f"{os.fsdecode(walk.prefix + path)!r} cannot be listed: {error.strerror}")
 
     # --- one file ------------------------------------------------------------------------------------
+
+    def read_time_file(self) -> TimeFile | None:
+        """See `Camera.read_time_file`."""
+        if self._time_file is None:
+            return None
+        try:
+            with self.open(self._time_file, lease=False) as opened:
+                return TimeFile(opened.head(LIMIT_BYTES), opened.look().mtime_ns)
+        except (SourceChangedError, NotSettledError, RecordingUnreadableError, OSError):
+            # It is not there, or cannot be read: then it says nothing.
+            self._check()
+            return None
 
     @contextmanager
     def open(self, path: bytes, *, lease: bool) -> Iterator[OpenTreeFile]:

@@ -15,10 +15,14 @@ FILE_SYSTEMS: Final = frozenset({"vfat", "exfat", "ext2", "ext3", "ext4"})
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What is known of a camera's model: which files are recordings, and what tells two of it apart."""
+    """What is known of a camera's model: which files are recordings, and what tells two of it apart.
+
+    `time_file`: into which file it writes its own clock's time when it is docked, if it does.
+    """
 
     is_recording: Callable[[bytes], bool]
     serial: Literal["usb", "filesystem"] = "usb"
+    time_file: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dockd.audit import audit as run_audit
 from dockd.commands.common import journal_read_only, known_store, print_json
 from dockd.config import load_config
 from dockd.errors import EXIT_DONE, EXIT_FOUND_WRONG, ServiceMissingError
+from dockd.identity import plain_text
 from dockd.journal.transaction import Transaction
 from dockd.paths import StatePaths
 from dockd.runtime.workers import Control
@@ -67,5 +68,8 @@ def _print(report: AuditReport) -> None:
     for chain in found["chains"]:
         state = "whole" if chain["ok"] else f"BROKEN at {chain['what']}"
         print(f"  chain {chain['chain']}: {chain['records']} records, {state}")
+    print(f"  counts, again from the records: {'the same' if report.compared.agree else 'NOT the same'}")
+    for sentence in report.compared.told():
+        print(f"    {plain_text(sentence)}")
     for finding in report.findings:
         print(f"  {finding.fault}: {finding.key} ({finding.detail})")

@@ -31,6 +31,8 @@ Weakness = Literal["same-disk", "cached-readback"]
 
 _ANY_RECORDING = ("**",)
 _PATTERNS = 'an array of at least one pattern such as ["DCIM/**"]'
+TimeFile = Annotated[str, BeforeValidator(values.file_below)]
+_TIME_FILE = 'a file below the camera\'s root such as "LOG/TIME.TXT"'
 _DAY_S = 86400.0
 
 
@@ -203,6 +205,7 @@ class FolderCameraSettings(Table):
         default=10.0, alias="rescan", description='a duration such as "10s"'
     )
     recordings: Patterns = Field(default=_ANY_RECORDING, description=_PATTERNS)
+    time_file: TimeFile | None = Field(default=None, description=_TIME_FILE)
 
 
 class CameraMatch(Table):
@@ -218,6 +221,7 @@ class CameraProfile(Table):
     match: CameraMatch = Field(description='a table such as { vendor = "46f4", product = "0001" }')
     recordings: Patterns = Field(default=_ANY_RECORDING, description=_PATTERNS)
     serial: Literal["usb", "filesystem"] = Field(default="usb", description='"usb" or "filesystem"')
+    time_file: TimeFile | None = Field(default=None, description=_TIME_FILE)
 
 
 class Config(Table):

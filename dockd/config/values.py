@@ -99,6 +99,13 @@ def pattern(raw: object) -> str:
     raise refused('a pattern below the camera\'s root such as "DCIM/**": not empty, no leading or doubled /, no ..')
 
 
+def file_below(raw: object) -> str:
+    """One file below a camera's root."""
+    if isinstance(raw, str) and raw.isprintable() and not {"", ".", ".."} & set(raw.split("/")):
+        return raw
+    raise refused('a file below the camera\'s root such as "LOG/TIME.TXT": no leading or doubled /, no ..')
+
+
 def credential(raw: object) -> str:
     """The name of a file that holds a secret; never the secret itself."""
     if isinstance(raw, str) and _CREDENTIAL.fullmatch(raw):

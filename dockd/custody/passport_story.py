@@ -82,6 +82,25 @@ def _found(record: Record) -> str:
     )
 
 
+def _camera_clock(record: Record) -> str:
+    offset = record.get("offset_ms")
+    ahead = isinstance(offset, int) and offset >= 0
+    size = f"{abs(offset) / 1000:,.1f} s" if isinstance(offset, int) else "an unknown time"
+    zone = "" if record.get("time_zone_known") is True else (
+        " The camera writes times without a time zone: whole hours of that may be the zone."
+    )  # fmt: skip
+    if record.get("bound") == "lower":
+        told = f"ahead of the dock's by at least {size}" if ahead else f"behind the dock's by at most {size}"
+        return (
+            f"Nothing on the camera told its clock's time. From the newest file on it follows no more than that its "
+            f"clock was {told}.{zone}"
+        )
+    told = f"{size} {'ahead of' if ahead else 'behind'} the dock's"
+    uncertain = record.get("uncertainty_ms")
+    give = f", give or take {uncertain / 1000:,.1f} s" if isinstance(uncertain, int) else ""
+    return f"The camera's clock was measured before anything was read: {told}{give}.{zone}"
+
+
 _SENTENCES: Final[Mapping[str, Callable[[Record], str]]] = {
     "dock_started": lambda r: f"The dock's software began to run: dockd {text(r, 'version')}.",
     "key_registered": lambda r: f"From here on the dock signs with the key {text(r, 'fingerprint')}.",
@@ -89,10 +108,7 @@ _SENTENCES: Final[Mapping[str, Callable[[Record], str]]] = {
     "camera_docked": lambda r: (
         f"The camera {text(r, 'camera')} was found in bay {text(r, 'bay')}. {_BLOCKED.get(text(r, 'write_block'), '')}"
     ),
-    "camera_clock": lambda r: (
-        f"The camera's clock was measured: off by {text(r, 'offset_ms')} ms, give or take {text(r, 'uncertainty_ms')} "
-        f"ms."
-    ),
+    "camera_clock": _camera_clock,
     "camera_removed": lambda r: f"The camera's stay in the dock ended: {text(r, 'why')}.",
     "recording_found": _found,
     "recording_copied": _copied,
@@ -111,6 +127,9 @@ _SENTENCES: Final[Mapping[str, Callable[[Record], str]]] = {
     ),
     "recording_wiped": _wiped,
     "wipe_refused": lambda r: f"It was not deleted on the camera: {text(r, 'reason')} ({text(r, 'detail')}).",
+    "store_fault_over": lambda r: (
+        f"The evidence store's copy, which had been {text(r, 'fault')}, was read back and is as it was proven to be."
+    ),
     "integrity_failure": lambda r: (
         f"Bytes were not what they had been proven to be: {text(r, 'what')} ({text(r, 'detail')})."
     ),

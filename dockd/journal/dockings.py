@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from dockd.custody.chain import rfc3339
 from dockd.events import (
+    CHANGED_BEFORE_COPY,
+    GONE_FROM_CAMERA,
     CameraDocked,
     CameraRemoved,
     Event,
@@ -30,6 +32,10 @@ from dockd.identity import (
 from dockd.journal.rows import CameraRow, DockingRow, RecordingRow, recording_names
 from dockd.journal.transaction import Transaction
 from dockd.lifecycle import IN_STORE, WHOLE_HERE, DockingState, RecordingState
+
+DAEMON_STOPPED: Final = "the daemon stopped"
+STARTED_ANEW: Final = "the daemon was started anew, so it cannot be shown that the camera stayed"
+"""Ends of dockings that say nothing of the camera: it may well be where it was."""
 
 NOT_SETTLED: Final = "not_settled"
 """Problem of a recording that was seen while it was still being written, and then left with its camera."""
@@ -191,7 +197,7 @@ def _take_note_of_known(
     )
     if untouched:
         # Not one byte of it was read, so there is nothing that could be told apart from the new content.
-        tx.append(_anomaly(camera, docking, known, "changed-before-copy", "it changed before it was copied", None))
+        tx.append(_anomaly(camera, docking, known, CHANGED_BEFORE_COPY, "it changed before it was copied", None))
         columns = _seen_columns(file) | {"problem": None, "problem_detail": None}
         tx.update(known, **columns, docking=docking.id, on_device=True)
         tx.run("INSERT OR IGNORE INTO seen (docking, recording) VALUES (?, ?)", docking.id, known.id)
@@ -233,7 +239,8 @@ def _seen_again(tx: Transaction, camera: CameraRow, docking: DockingRow, file: S
     if known.state is RecordingState.VANISHED:
         tx.move(known, RecordingState.FOUND, [event], **columns)
         return
-    if first:
+    # What came back in the same docking is told too, or the records would leave it where it was not.
+    if first or not known.on_device:
         tx.append(event)
     tx.update(known, **columns)
 
@@ -248,6 +255,7 @@ def _insert(tx: Transaction, camera: CameraRow, docking: DockingRow, file: SeenF
         state=RecordingState.FOUND,
         docking=docking.id,
         on_device=True,
+        found_utc=rfc3339(tx.clock.now()),
         **_seen_columns(file),
     )
     tx.run("INSERT INTO seen (docking, recording) VALUES (?, ?)", docking.id, recording_id)
@@ -273,7 +281,7 @@ def replaced(tx: Transaction, camera: CameraRow, docking: DockingRow, known: Rec
         )
         tx.move(known, RecordingState.VANISHED, [event], on_device=False)
         return
-    tx.append(_anomaly(camera, docking, known, "gone-from-camera", why, None))
+    tx.append(_anomaly(camera, docking, known, GONE_FROM_CAMERA, why, None))
     tx.update(known, on_device=False)
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from dockd.digests import PartDigests
 from dockd.identity import display_name, encode_part, plain_name
+from dockd.journal.camera_clock import clock_of
+from dockd.journal.dockings import DAEMON_STOPPED, STARTED_ANEW
 from dockd.journal.rows import CameraRow, DockingRow, RecordingRow
 from dockd.journal.transaction import CAMERA_COLUMNS, DOCKING_COLUMNS, Transaction
 from dockd.lifecycle import Bucket
@@ -24,6 +27,9 @@ COUNT_NAMES = (
 
 FAULTED = "(state = 'vanished' OR store_fault IS NOT NULL) AND store_fault IS NOT NULL"
 """Confirmed recordings that an audit found at fault; worded so that the index of unaccounted ones serves it."""
+
+
+_RELEASABLE = "state = 'confirmed' AND blocks_wipe IS NULL AND store_fault IS NULL"
 
 
 def part_digests(tx: Transaction, recording_id: int) -> PartDigests | None:
@@ -247,7 +253,18 @@ def bay_counts(tx: Transaction, docking_id: int) -> BayCounts:
 
 def releasable(tx: Transaction) -> int:
     """How many confirmed recordings on docked cameras nothing but the wipe mode keeps, as far as the journal knows."""
-    rows = tx.recordings("on_device AND state = 'confirmed' AND blocks_wipe IS NULL AND store_fault IS NULL")
+    return _not_held(tx, f"on_device AND {_RELEASABLE}")
+
+
+def releasable_once_docked(tx: Transaction) -> int:
+    """The same of cameras that were docked when the daemon stopped, and were not since: at most so many."""
+    left = """SELECT id FROM docking WHERE ended_why IN (?, ?)
+              AND id IN (SELECT max(id) FROM docking GROUP BY camera)"""
+    return _not_held(tx, f"NOT on_device AND {_RELEASABLE} AND docking IN ({left})", DAEMON_STOPPED, STARTED_ANEW)
+
+
+def _not_held(tx: Transaction, where: str, *values: object) -> int:
+    rows = tx.recordings(where, *values)
     held = tx.one("SELECT 1 FROM hold LIMIT 1") is not None
     return sum(not (held and holds_over(tx, row)) for row in rows)
 
@@ -300,6 +317,8 @@ class CameraReport:
     recordings: int
     confirmed: int
     wiped: int
+    clock: dict[str, Any]
+    """How its clock stood, as the docking's record `camera_clock` says; empty if there is none."""
 
 
 def camera_reports(tx: Transaction, serials: Collection[bytes] | None = None) -> list[CameraReport]:
@@ -323,6 +342,7 @@ def camera_reports(tx: Transaction, serials: Collection[bytes] | None = None) ->
                 counts.total,
                 counts.confirmed,
                 counts.wiped,
+                clock_of(docking.camera_clock),
             )
         )
     return found

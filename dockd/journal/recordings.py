@@ -10,6 +10,7 @@ from dockd.custody.chain import rfc3339
 from dockd.digests import Digests, PartDigests, ReadBack
 from dockd.errors import IllegalMoveError
 from dockd.events import (
+    CHANGED_ON_CAMERA,
     Event,
     IntegrityFailure,
     OfRecording,
@@ -21,9 +22,7 @@ from dockd.events import (
     RecordingReturned,
     RecordingUploaded,
     RecordingVanished,
-    RecordingWiped,
-    WipeRefused,
-    WipeStarted,
+    StoreFaultOver,
 )
 from dockd.journal.rows import RecordingRow, recording_names
 from dockd.journal.transaction import Transaction
@@ -49,7 +48,8 @@ def names(tx: Transaction, row: RecordingRow) -> dict[str, object]:
     return found
 
 
-def _event(kind: type[OfRecording], tx: Transaction, row: RecordingRow, **values: object) -> Event:
+def event_of(kind: type[OfRecording], tx: Transaction, row: RecordingRow, **values: object) -> Event:
+    """An event about one recording, with the fields that name it."""
     return kind.model_validate({**names(tx, row), **values})
 
 
@@ -88,7 +88,7 @@ def copied(
     """
     row = tx.recording(recording_id)
     whole = not resumed and row.begun_docking == row.docking
-    event = _event(
+    event = event_of(
         RecordingCopied,
         tx,
         row,
@@ -135,11 +135,11 @@ def copy_again(tx: Transaction, recording_id: int, why: str) -> None:
         tx.update(row, **columns)
         return
     if row.state is RecordingState.UPLOADED:
-        event = _event(RecordingReturned, tx, row, state=RecordingState.SPOOLED, why=why)
+        event = event_of(RecordingReturned, tx, row, state=RecordingState.SPOOLED, why=why)
         tx.move(row, RecordingState.SPOOLED, [event])
         row = tx.recording(recording_id)
     _trash_upload(tx, row)
-    event = _event(RecordingReturned, tx, row, state=RecordingState.FOUND, why=why)
+    event = event_of(RecordingReturned, tx, row, state=RecordingState.FOUND, why=why)
     tx.move(
         row, RecordingState.FOUND, [event], only_from=RecordingState.SPOOLED, **columns, store_key=None, upload_id=None
     )
@@ -161,7 +161,7 @@ def reread_equal(tx: Transaction, recording_id: int, docking_id: int) -> None:
     """The device's file was read whole in this docking and gave the digests that are on record."""
     row = tx.recording(recording_id)
     assert row.blake3 is not None and row.sha256 is not None
-    tx.append(_event(RecordingReread, tx, row, size=row.size_bytes, blake3=row.blake3, sha256=row.sha256))
+    tx.append(event_of(RecordingReread, tx, row, size=row.size_bytes, blake3=row.blake3, sha256=row.sha256))
     tx.update(row, reread_docking=docking_id, read_whole=True)
 
 
@@ -174,7 +174,7 @@ def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) ->
     row = tx.recording(recording_id)
     tx.append(IntegrityFailure(what="device-differs", detail=detail, recording=row.uid))
     if row.state in WHOLE_HERE and not row.read_whole:
-        event = _event(RecordingVanished, tx, row, why=detail, copied_bytes=row.size_bytes, size=row.size_bytes)
+        event = event_of(RecordingVanished, tx, row, why=detail, copied_bytes=row.size_bytes, size=row.size_bytes)
         _trash_upload(tx, row)
         tx.move(
             row,
@@ -186,7 +186,7 @@ def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) ->
             problem_detail=detail,
         )
     else:
-        tx.append(_event(RecordingAnomaly, tx, row, anomaly="changed-on-camera", detail=detail, blocks_wipe=True))
+        tx.append(event_of(RecordingAnomaly, tx, row, anomaly=CHANGED_ON_CAMERA, detail=detail, blocks_wipe=True))
         tx.update(row, on_device=False)
     new_id = tx.insert(
         "recording",
@@ -197,6 +197,7 @@ def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) ->
         state=RecordingState.FOUND,
         docking=row.docking,
         on_device=True,
+        found_utc=rfc3339(tx.clock.now()),
         size_bytes=row.size_bytes,
         mtime_ns=row.mtime_ns,
         device=row.device,
@@ -206,13 +207,13 @@ def reread_differs(tx: Transaction, recording_id: int, uid: str, detail: str) ->
     )
     tx.run("INSERT INTO seen (docking, recording) VALUES (?, ?)", row.docking, new_id)
     new = tx.recording(new_id)
-    tx.append(_event(RecordingFound, tx, new, size=new.size_bytes, mtime=f"{new.mtime_ns} ns", again=False))
+    tx.append(event_of(RecordingFound, tx, new, size=new.size_bytes, mtime=f"{new.mtime_ns} ns", again=False))
 
 
 def spool_lost(tx: Transaction, recording_id: int, why: str) -> None:
     """The only copy, in the spool, is not what was written there: the recording is unaccounted for."""
     row = tx.recording(recording_id)
-    event = _event(RecordingVanished, tx, row, why=why, copied_bytes=0, size=row.size_bytes)
+    event = event_of(RecordingVanished, tx, row, why=why, copied_bytes=0, size=row.size_bytes)
     tx.append(IntegrityFailure(what="spool-lost", detail=why, recording=row.uid))
     _trash_upload(tx, row)
     tx.move(row, RecordingState.VANISHED, [event], upload_id=None, problem="spool_lost", problem_detail=why)
@@ -234,14 +235,14 @@ def upload_named(tx: Transaction, recording_id: int, upload_id: str) -> None:
 def uploaded(tx: Transaction, recording_id: int, *, already_there: bool) -> None:
     """The store said that it holds the whole."""
     row = tx.recording(recording_id)
-    event = _event(RecordingUploaded, tx, row, key=row.store_key, size=row.size_bytes, already_there=already_there)
+    event = event_of(RecordingUploaded, tx, row, key=row.store_key, size=row.size_bytes, already_there=already_there)
     tx.move(row, RecordingState.UPLOADED, [event], only_from=RecordingState.SPOOLED, upload_id=None)
 
 
 def upload_lost(tx: Transaction, recording_id: int, why: str) -> None:
     """The store does not hold what it said it holds: it is sent again."""
     row = tx.recording(recording_id)
-    event = _event(RecordingReturned, tx, row, state=RecordingState.SPOOLED, why=why)
+    event = event_of(RecordingReturned, tx, row, state=RecordingState.SPOOLED, why=why)
     tx.move(row, RecordingState.SPOOLED, [event], only_from=RecordingState.UPLOADED)
 
 
@@ -271,7 +272,7 @@ def confirmed(tx: Transaction, recording_id: int, read_back: ReadBack, seen_s: f
 
 
 def _confirmation(tx: Transaction, row: RecordingRow, read_back: ReadBack) -> Event:
-    return _event(
+    return event_of(
         RecordingConfirmed,
         tx,
         row,
@@ -297,7 +298,8 @@ def read_back_again(tx: Transaction, recording_id: int, read_back: ReadBack) -> 
     """A confirmed recording was read back from the store once more, and is equal."""
     row = tx.recording(recording_id)
     assert read_back.digests == Digests(row.size_bytes, row.blake3 or "", row.sha256 or "")
-    tx.update(row, store_version=read_back.version, store_fault=None, **_read_now(tx))
+    store_fault_over(tx, row)
+    tx.update(row, store_version=read_back.version, **_read_now(tx))
     if row.confirmed_chain != tx.chain and row.state is RecordingState.CONFIRMED:
         # What an earlier chain says of it is not signed any more.
         tx.append(_confirmation(tx, row, read_back))
@@ -313,6 +315,14 @@ def store_fault(tx: Transaction, recording_id: int, fault: str, detail: str) -> 
     tx.update(row, store_fault=fault)
 
 
+def store_fault_over(tx: Transaction, row: RecordingRow) -> None:
+    """The store's copy was found whole and equal; recorded if it was not before."""
+    if row.store_fault is None:
+        return
+    tx.append(event_of(StoreFaultOver, tx, row, fault=row.store_fault, key=row.store_key))
+    tx.update(row, store_fault=None)
+
+
 def take_again(tx: Transaction, recording_id: int, docking_id: int) -> None:
     """The store lost a confirmed recording, and its camera was read whole in this docking and has it: begin anew.
 
@@ -322,7 +332,7 @@ def take_again(tx: Transaction, recording_id: int, docking_id: int) -> None:
     if row.store_fault != "missing" or not row.on_device or row.reread_docking != docking_id:
         raise IllegalMoveError(f"recording {row.uid} is not to be taken in anew")
     why = "the store lost it; the camera still has the same bytes, and it is taken in anew"
-    event = _event(RecordingReturned, tx, row, state=RecordingState.FOUND, why=why)
+    event = event_of(RecordingReturned, tx, row, state=RecordingState.FOUND, why=why)
     never = ("spool_name", "upload_id", "begun_docking", "blake3", "sha256", "store_key", "store_version")
     proofs = ("confirmed_utc", "confirmed_seen_s", "readback_boot_id", "readback_boottime_s", "store_fault")
     record = ("confirmed_chain", "confirmed_seq")
@@ -330,51 +340,12 @@ def take_again(tx: Transaction, recording_id: int, docking_id: int) -> None:
     tx.move(row, RecordingState.FOUND, [event], only_from=RecordingState.CONFIRMED, read_whole=False, **columns)
 
 
-def wipe_intent(tx: Transaction, recording_ids: Sequence[int]) -> None:
-    """The gate was passed for these: from now on each file may be gone from the device."""
-    for recording_id in recording_ids:
-        row = tx.recording(recording_id)
-        if row.store_fault is not None:
-            raise IllegalMoveError(f"recording {row.uid} is {row.store_fault} in the store")
-        event = _event(WipeStarted, tx, row, key=row.store_key, blake3=row.blake3, sha256=row.sha256)
-        tx.move(row, RecordingState.WIPE_INTENT, [event], only_from=RecordingState.CONFIRMED)
-
-
-def wiped(tx: Transaction, recording_ids: Sequence[int]) -> None:
-    """These were unlinked, made durable, and seen gone."""
-    for recording_id in recording_ids:
-        row = tx.recording(recording_id)
-        event = _event(RecordingWiped, tx, row, method="unlink", key=row.store_key)
-        utc = rfc3339(tx.clock.now())
-        tx.move(
-            row, RecordingState.WIPED, [event], only_from=RecordingState.WIPE_INTENT, on_device=False, wiped_utc=utc
-        )
-
-
-def wipe_abandoned(tx: Transaction, recording_id: int, why: str) -> None:
-    """The file was not unlinked after all."""
-    row = tx.recording(recording_id)
-    event = _event(RecordingReturned, tx, row, state=RecordingState.CONFIRMED, why=why)
-    tx.move(row, RecordingState.CONFIRMED, [event], only_from=RecordingState.WIPE_INTENT)
-
-
-def wipe_refused(tx: Transaction, recording_id: int, reason: str, detail: str, *, record: bool = True) -> None:
-    """The gate was not passed, and why; recorded when it is news and `record`."""
-    row = tx.recording(recording_id)
-    text = f"{reason}: {detail}"
-    if row.wipe_refusal == text:
-        return
-    if record:
-        tx.append(_event(WipeRefused, tx, row, reason=reason, detail=detail))
-    tx.update(row, wipe_refusal=text)
-
-
 def problem(tx: Transaction, recording_id: int, code: str, detail: str, *, integrity: bool = False) -> None:
     """Something keeps the recording from going on; recorded when it is news."""
     row = tx.recording(recording_id)
     if row.problem == code:
         return
-    tx.append(_event(RecordingAnomaly, tx, row, anomaly=code, detail=detail, blocks_wipe=False))
+    tx.append(event_of(RecordingAnomaly, tx, row, anomaly=code, detail=detail, blocks_wipe=False))
     if integrity:
         tx.append(IntegrityFailure(what=code, detail=detail, recording=row.uid, key=row.store_key))
     tx.update(row, problem=code, problem_detail=detail)

@@ -60,6 +60,7 @@ class DockingRow:
     manifest_parts: int
     manifest_upload: str | None
     left_alone: str
+    camera_clock: str | None
 
     @classmethod
     def from_row(cls, row: sqlite3.Row | tuple[Any, ...]) -> Self:

@@ -38,3 +38,13 @@ CREATE TABLE foreign_head (
     sha256 TEXT NOT NULL,
     PRIMARY KEY (chain, seq, sha256)
 ) WITHOUT ROWID;
+
+-- How the camera's clock stood, as the record `camera_clock` of the docking tells; JSON, NULL if nothing was measured.
+ALTER TABLE docking ADD COLUMN camera_clock TEXT;
+
+-- When it was found first, by the dock's clock; of those found before this version, when that docking began.
+ALTER TABLE recording ADD COLUMN found_utc TEXT;
+UPDATE recording SET found_utc = (
+    SELECT min(started_utc) FROM docking JOIN seen ON seen.docking = docking.id WHERE seen.recording = recording.id
+);
+CREATE INDEX recording_found_at ON recording (found_utc);

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dockd.custody.chain import line_digest
 from dockd.errors import JournalDamagedError
 from dockd.events import DockStarted, Head, IntegrityFailure
-from dockd.journal import dockings, recordings
+from dockd.journal import configuration, dockings, recordings
 from dockd.journal.chain_break import note_break
 from dockd.journal.database import check_recent_chain
 from dockd.journal.transaction import Transaction
@@ -24,6 +24,8 @@ class Started:
     """At which record the chain of the former run was found broken just now, and how."""
     trash: tuple[str, ...]
     orphans: tuple[str, ...]
+    released: int | None
+    """How many recordings another configuration than the last run's releases for wiping; None if it is the same."""
 
 
 def knows(tx: Transaction, head: Head) -> bool:
@@ -36,7 +38,9 @@ def knows(tx: Transaction, head: Head) -> bool:
     return row is not None and line_digest(row[0]) == head.sha256
 
 
-def start(tx: Transaction, event: DockStarted, witness: Head | None, spooled: Iterable[str]) -> Started:
+def start(
+    tx: Transaction, event: DockStarted, witness: Head | None, spooled: Iterable[str], wipe_mode: str = "off"
+) -> Started:
     """Begin a run: continue the chain, or begin a new one if this journal is not the newest of its dock.
 
     Dockings that a former run left open are over: that a folder camera stayed cannot be shown.
@@ -55,7 +59,8 @@ def start(tx: Transaction, event: DockStarted, witness: Head | None, spooled: It
         tx.begin_chain(event.model_copy(update={"predecessor": "unknown"}), acknowledged=True)
     else:
         tx.append(event)
-    dockings.end_all_dockings(tx, "the daemon was started anew, so it cannot be shown that the camera stayed")
+    released = configuration.at_start(tx, event, wipe_mode)
+    dockings.end_all_dockings(tx, dockings.STARTED_ANEW)
     recordings.retry_storing(tx)
     trash = tuple(name for (name,) in tx.all("SELECT name FROM spool_trash"))
     known = set(trash)
@@ -66,7 +71,7 @@ def start(tx: Transaction, event: DockStarted, witness: Head | None, spooled: It
         orphans.append(name)
     chain = tx.one("SELECT acknowledged FROM chain ORDER BY id DESC LIMIT 1")
     acknowledged = chain is not None and bool(chain[0])
-    return Started(rolled_back, acknowledged, broken, trash, tuple(orphans))
+    return Started(rolled_back, acknowledged, broken, trash, tuple(orphans), released)
 
 
 def _recent_break(tx: Transaction) -> str | None:

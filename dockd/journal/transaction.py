@@ -156,12 +156,12 @@ class Transaction:
     def append(self, event: Event) -> int:
         """Add one record to the chain; its number."""
         seq = self._head.seq + 1
-        synchronised, error_ms = self.clock.synchronised()
+        now = self.clock.synchronised()
         line = make_line(
             seq=seq,
             prev=self._head.sha256,
             time=self.clock.now(),
-            clock=ClockReading(synchronised, "kernel" if synchronised else "unknown", error_ms),
+            clock=ClockReading(now.synchronised, now.source, now.uncertainty_ms),
             dock=self.dock,
             event=event,
         )

@@ -123,7 +123,7 @@ def _state(
 
 def _audit(audit: Mapping[str, Any]) -> AuditState:
     last = audit["last"] or {}
-    names = ("ts", "checked", "unaccounted", "missing", "altered", "chain_ok")
+    names = ("ts", "checked", "unaccounted", "missing", "altered", "chain_ok", "counts_agree")
     return AuditState(
         running=audit["running"],
         checked=audit.get("checked"),
@@ -175,10 +175,21 @@ def camera_messages(reports: Iterable[CameraReport], status: Mapping[str, Any], 
                 "confirmed": report.confirmed,
                 "wiped": report.wiped,
                 "wipe_blocked": blocked.get(f"camera-{part}"),
-                "clock_offset_ms": None,
+                **_clock(report),
             }
         )
     return found
+
+
+def _clock(report: CameraReport) -> dict[str, Any]:
+    """A bound is no offset, and is not said as one."""
+    offset_ms, bound = report.clock.get("offset_ms"), report.clock.get("bound") is not None
+    return {
+        "clock_offset_ms": None if bound else offset_ms,
+        "clock_uncertainty_ms": report.clock.get("uncertainty_ms"),
+        "clock_offset_at_least_ms": offset_ms if bound else None,
+        "clock_time_zone_known": report.clock.get("time_zone_known"),
+    }
 
 
 def _raw(bay: Mapping[str, Any]) -> bytes:

@@ -81,6 +81,7 @@ class ClockState(Part):
     """What the kernel says of its clock."""
 
     synchronised: bool
+    source: str
     uncertainty_ms: int | None
 
 
@@ -113,6 +114,7 @@ class AuditState(Part):
     last_missing: int | None = None
     last_altered: int | None = None
     last_chain_ok: bool | None = None
+    last_counts_agree: bool | None = None
 
 
 Phase = Literal["idle", "working", "waiting", "attention", "paused", "stopping"]
@@ -167,7 +169,11 @@ class Progress(Payload):
 
 
 class Camera(Payload):
-    """A camera's last docking at this dock; of several docks' messages the one with the newest `ts` counts."""
+    """A camera's last docking at this dock; of several docks' messages the one with the newest `ts` counts.
+
+    How far its clock was ahead of the dock's: measured, or at least so far; by what zone is not known where
+    `clock_time_zone_known` is false.
+    """
 
     camera: str
     camera_hex: str | None = None
@@ -181,6 +187,9 @@ class Camera(Payload):
     wiped: int
     wipe_blocked: str | None
     clock_offset_ms: int | None
+    clock_uncertainty_ms: int | None
+    clock_offset_at_least_ms: int | None
+    clock_time_zone_known: bool | None
 
 
 class AlertMessage(Payload):
@@ -246,7 +255,10 @@ PUBLIC_FIELDS: dict[str, tuple[str, ...]] = {
     "configuration_changed": ("before_sha256", "after_sha256", "wipe_mode", "releases"),
     "camera_docked": (*_CAMERA, "bay", "vendor", "product", "write_block"),
     "camera_removed": (*_CAMERA, "recordings", "confirmed", "wiped"),
-    "camera_clock": (*_CAMERA, "offset_ms", "uncertainty_ms", "method"),
+    "camera_clock": (
+        *_CAMERA,
+        *("offset_ms", "uncertainty_ms", "method", "bound", "camera_time", "time_source", "time_zone_known"),
+    ),
     "recording_found": (*_RECORDING, "size", "again"),
     "recording_copied": (*_RECORDING, *_CONTENT, "read_in_one_docking"),
     "recording_reread": (*_RECORDING, *_CONTENT),
@@ -262,7 +274,8 @@ PUBLIC_FIELDS: dict[str, tuple[str, ...]] = {
     "hold_removed": ("hold",),
     "clock_stepped": ("step_ms",),
     "integrity_failure": ("recording", "key"),
-    "audit": ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok"),
+    "store_fault_over": (*_RECORDING, "fault", "key"),
+    "audit": ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok", "counts_agree"),
     "custody_acknowledged": (),
     "key_registered": ("public_key", "fingerprint", "replaces"),
     "key_rotated": ("old_public_key", "new_public_key"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -50,7 +50,6 @@ def status(
     tx: Transaction, names: DockNames, live: Live, bays: Sequence[dict[str, Any]], orphans: int = 0
 ) -> dict[str, Any]:
     """The object that `dockd status --json` prints."""
-    synchronised, error_ms = tx.clock.synchronised()
     counts = queries.counts(tx)
     return {
         "dock": {
@@ -79,7 +78,7 @@ def status(
         "spool": {"used_bytes": queries.spool_used_bytes(tx), **live.spool, "orphans": orphans},
         "mqtt": live.mqtt,
         "usb": live.usb,
-        "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
+        "clock": asdict(tx.clock.synchronised()),
         "custody": {},
     }
 
@@ -169,10 +168,14 @@ def count_alerts(tx: Transaction, counts: dict[str, int]) -> dict[str, str | Non
     unaccounted, sole = counts["unaccounted"], counts["sole_copy"]
     cameras, faults = queries.unaccounted_cameras(tx) if unaccounted else ([], 0)
     names = ", ".join(display_name(serial) for serial in cameras)
+    last = last_audit(tx)
     return {
         "unaccounted": f"{unaccounted} recordings are unaccounted for, of: {names}" if unaccounted else None,
         "store_fault": f"{faults} confirmed recordings are missing or altered in the store" if faults else None,
         "sole_copy": f"{sole} recordings are on this dock only" if sole else None,
+        "counts_disagree": f"the audit of {last['ts']} found the journal's counts and its records apart"
+        if last and last.get("counts_agree") is False
+        else None,
         "chain_broken": noted_break(tx),
     }
 
@@ -188,7 +191,6 @@ def plain_alerts(tx: Transaction, counts: dict[str, int]) -> list[dict[str, Any]
 def empty_status(names: DockNames, wipe_mode: str) -> dict[str, Any]:
     """The status of a dock that has never run."""
     clock = SystemClock()
-    synchronised, error_ms = clock.synchronised()
     return {
         "dock": {
             "agency": names.agency,
@@ -213,6 +215,6 @@ def empty_status(names: DockNames, wipe_mode: str) -> dict[str, Any]:
         "spool": {},
         "mqtt": {},
         "usb": {},
-        "clock": {"synchronised": synchronised, "uncertainty_ms": error_ms},
+        "clock": asdict(clock.synchronised()),
         "custody": {},
     }

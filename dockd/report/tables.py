@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import date
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console, Group
@@ -12,7 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from dockd.identity import plain_text
+from dockd.identity import plain_name, plain_text
+from dockd.lifecycle import Bucket
+from dockd.report.day import Arrival
 from dockd.stores.probe import ProbeResult
 
 _COLOURS = {
@@ -87,6 +92,7 @@ def _audit_text(audit: dict[str, Any]) -> str:
     if last is not None:
         faults = ", ".join(f"{name} {last[name]}" for name in ("missing", "altered") if last[name])
         chain = "" if last["chain_ok"] else ", custody chain BROKEN"
+        chain += ", counts DISAGREE" if last.get("counts_agree") is False else ""
         text = f"last audit {last['ts']}: {last['checked']} read back, {faults or 'all as they were'}{chain}"
     if audit.get("total"):
         text += f"; one {'runs' if audit['running'] else 'waits'} at {audit['checked']} of {audit['total']}"
@@ -140,6 +146,65 @@ def watch_status(read: Callable[[], dict[str, Any]], interval_s: float) -> None:
                 live.update(status_view(read()), refresh=True)
         except KeyboardInterrupt:
             return
+
+
+def print_day(dock: str, day: date, found: Sequence[Arrival]) -> None:
+    """Print what came in on one day: a table for each docking, and what it comes to."""
+    console = Console(highlight=False)
+    console.print(Text(f"{dock}: what came in on {day} (UTC)", style="bold"))
+    for docking, rows in groupby(found, key=lambda row: row.docking):
+        first, *rest = rows
+        who = f"{plain_name(first.camera)}  bay {plain_text(first.bay or '?')}  docked {first.docked_at}"
+        console.print(Text(f"\n{who}", style="bold"), Text(f"{docking}\n", style="dim"), sep="\n")
+        console.print(_arrivals([first, *rest], day))
+    counts = Counter(row.place for row in found)
+    parts = [f"{len(found)} recordings, {size_text(sum(row.size_bytes for row in found))}"]
+    parts += [f"{place} {counts[place]}" for place in map(str, Bucket) if counts[place] or place == "unaccounted"]
+    parts.append(f"wiped {sum(row.wiped_at is not None for row in found)}")
+    console.print(Text("\n" + "  ".join(parts), style="bold red" if counts["unaccounted"] else "green"))
+
+
+def _arrivals(rows: Sequence[Arrival], day: date) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 1, 0), expand=True)
+    table.add_column("recording, SHA-256, place", ratio=1, overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True, min_width=9)
+    # The same in each docking's table, so that they stand below each other.
+    for name, width in (("state", 11), ("proven", 14), ("wiped", 10)):
+        table.add_column(name, no_wrap=True, min_width=width)
+    for row in rows:
+        bad = "bold red" if row.place == "unaccounted" else ""
+        name = f"{plain_name(row.path)}{f' ({row.generation})' if row.generation > 1 else ''}"
+        place = row.key or row.place
+        table.add_row(
+            Text.assemble(
+                (name, "bold"),
+                ("\n" + (row.sha256 or "not whole here"), "dim"),
+                ("\n" + (place if row.store_fault is None else f"{row.store_fault} at {place}"), bad),
+            ),
+            size_text(row.size_bytes),
+            Text(row.state, style=bad),
+            _proven(row, day),
+            _short(row.wiped_at, day),
+        )
+    return table
+
+
+def _proven(row: Arrival, day: date) -> Text:
+    if row.confirmed_at is None:
+        return Text("no", style="yellow")
+    clock = row.clock or {}
+    trust = {True: f"± {clock.get('uncertainty_ms')} ms", False: "unsynchronised"}
+    known: bool | None = clock.get("synchronised")
+    return Text.assemble(
+        _short(row.confirmed_at, day), "\n", ("clock unknown" if known is None else trust[known], "dim")
+    )
+
+
+def _short(moment: str | None, day: date) -> str:
+    """A time to the second, with its day if that is another one."""
+    if moment is None:
+        return ""
+    return moment[11:19] if moment.startswith(day.isoformat()) else f"{moment[:10]}\n{moment[11:19]}"
 
 
 def print_checks(checks: Sequence[tuple[str, str, str]]) -> None:

@@ -8,12 +8,34 @@ from __future__ import annotations
 
 import ctypes
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
-_STA_UNSYNC = 0x0040
-_TIME_ERROR = 5
+_STA_PPSTIME: Final = 0x0004
+_STA_UNSYNC: Final = 0x0040
+_STA_PPSSIGNAL: Final = 0x0100
+_STA_CLOCKERR: Final = 0x1000
+_BY_PULSE: Final = _STA_PPSTIME | _STA_PPSSIGNAL
+_TIME_ERROR: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Synchronised:
+    """What the kernel says of the wall clock, and nothing that it does not say.
+
+    `source`: "kernel" if a program such as chrony or systemd-timesyncd tells the kernel so, "kernel-pps" if a pulse per
+    second steers it, "unknown" if it is not synchronised. `uncertainty_ms`: the largest error that the kernel grants,
+    which grows until the clock is set right again; None if it is not synchronised.
+    """
+
+    synchronised: bool
+    uncertainty_ms: int | None
+    source: Literal["kernel", "kernel-pps", "unknown"]
+
+
+NOT_SYNCHRONISED: Final = Synchronised(False, None, "unknown")
 
 
 class _Timex(ctypes.Structure):
@@ -52,8 +74,8 @@ class Clock(Protocol):
     def boottime_s(self) -> float:
         """Seconds since boot, suspended time included."""
 
-    def synchronised(self) -> tuple[bool, int | None]:
-        """Whether the kernel calls the wall clock synchronised, and its largest error in ms if it is."""
+    def synchronised(self) -> Synchronised:
+        """Whether the kernel calls the wall clock synchronised, by what, and its largest error if it is."""
 
 
 class SystemClock:
@@ -80,10 +102,11 @@ class SystemClock:
         """CLOCK_BOOTTIME."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-    def synchronised(self) -> tuple[bool, int | None]:
+    def synchronised(self) -> Synchronised:
         """From adjtimex(2), which needs no privilege to be read; unsynchronised where it cannot be told."""
         timex = _Timex()
         state = self._libc.adjtimex(ctypes.byref(timex))
-        if state < 0 or state == _TIME_ERROR or timex.status & _STA_UNSYNC:
-            return False, None
-        return True, -(-int(timex.maxerror) // 1000)
+        if state < 0 or state == _TIME_ERROR or timex.status & (_STA_UNSYNC | _STA_CLOCKERR) or timex.maxerror < 0:
+            return NOT_SYNCHRONISED
+        by_pulse = timex.status & _BY_PULSE == _BY_PULSE
+        return Synchronised(True, -(-int(timex.maxerror) // 1000), "kernel-pps" if by_pulse else "kernel")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -30,6 +31,7 @@ class Find:
 
     `ident`: another one, another docking. `subject`: the camera's in alerts, and the same wherever it is found.
     `clash`: why it is not wiped, because another one claims to be it; `waits`: why it is not served.
+    `thing`: what sits there, whatever becomes of its media.
     """
 
     bay: str
@@ -38,6 +40,7 @@ class Find:
     open_camera: Callable[[], Camera] | None
     clash: str | None = None
     waits: str | None = None
+    thing: Hashable = None
 
 
 class Finder(Protocol):
@@ -85,6 +88,9 @@ class Bays:
     _left_behind: dict[str, Session] = field(default_factory=dict)
     _wakes: dict[int, asyncio.Event] = field(default_factory=dict)
     _stopping: bool = False
+    _came: dict[tuple[int, bytes], tuple[Hashable, float | None]] = field(default_factory=dict)
+    """By finder and place: what sits there, and when it was last seen not to (seconds of the monotonic clock)."""
+    _looked_s: dict[int, float] = field(default_factory=dict)
     _ending: set[asyncio.Task[None]] = field(default_factory=set)
 
     def sessions(self) -> list[Session]:
@@ -125,14 +131,26 @@ class Bays:
         try:
             while True:
                 wake.clear()
+                began_s = time.monotonic()
                 with contextlib.suppress(OSError):
                     # What cannot be listed just now says nothing about the cameras in it.
-                    self._reconcile(finder, await finder.look())
+                    found = await finder.look()
+                    self._note_comings(number, found, began_s)
+                    self._reconcile(finder, found)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._pause_s(finder)):
                         await wake.wait()
         finally:
             finder.stop()
+
+    def _note_comings(self, number: int, found: Mapping[bytes, Find], began_s: float) -> None:
+        """What is new was not there when the last look began; of what the first one finds that cannot be said."""
+        before_s = self._looked_s.get(number)
+        known = {place: self._came.pop((number, place)) for finder, place in list(self._came) if finder == number}
+        for place, find in found.items():
+            came = known.get(place)
+            self._came[number, place] = came if came and came[0] == find.thing else (find.thing, before_s)
+        self._looked_s[number] = began_s
 
     def _pause_s(self, finder: Finder) -> float:
         """Until it is time to look again, or to try again with a camera whose session has ended."""
@@ -208,6 +226,7 @@ class Bays:
         camera = find.open_camera()
         worker = Worker(f"camera-{camera.identity.part[:40]}")
         bay.session = self.make_session(camera, worker, lambda: bay.find.clash is not None)
+        bay.session.clock.absent_s = self._came[self.finders.index(finder), place][1]
         bay.task = asyncio.create_task(self._run_session(bay), name=worker.name)
 
     # --- leaving -------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class FolderFinder:
     def _find(self, path: bytes, ident: tuple[int, int], clashes: bool) -> Find:
         part = encode_part(path.rsplit(b"/", 1)[-1])
         clash = "two folders are one and the same, or two cameras claim one serial" if clashes else None
-        return Find(f"folder-{part}", ident, f"camera-{part}", partial(self.open_camera, path), clash)
+        return Find(f"folder-{part}", ident, f"camera-{part}", partial(self.open_camera, path), clash, thing=ident)
 
     def stop(self) -> None:
         """Listen no more."""

@@ -137,12 +137,14 @@ class PortFinder:
 
     def _find(self, port: str, device: UsbDevice, who: Mapping[str, CameraIdentity]) -> Find | None:
         bay = str(self.numbers[port])
+        # What is plugged in; its media come and go by themselves.
+        thing = (device.sys_path, device.number)
         wrong = self._refusal(device)
         if wrong is not None:
-            return Find(bay, (device.ident, "refused"), f"bay-{bay}", None, waits=wrong)
+            return Find(bay, (device.ident, "refused"), f"bay-{bay}", None, waits=wrong, thing=thing)
         identity = who.get(port)
         if identity is None:
-            return Find(bay, (device.ident, "coming"), f"bay-{bay}", None, waits=self._medium(device))
+            return Find(bay, (device.ident, "coming"), f"bay-{bay}", None, waits=self._medium(device), thing=thing)
         subject = f"camera-{identity.part}"
         twins = [str(self.numbers[other]) for other, name in who.items() if name == identity and other != port]
         clash = None
@@ -151,7 +153,7 @@ class PortFinder:
         if self._holder[identity] != port:
             first = self.numbers[self._holder[identity]]
             what = f"the camera in bay {first} calls itself the same; take one of them out"
-            return Find(bay, (device.ident, "twin"), subject, None, clash, what)
+            return Find(bay, (device.ident, "twin"), subject, None, clash, what, thing)
         profile = self.profile_of(device.vendor, device.product)
 
         def open_camera() -> MassStorageCamera:
@@ -159,7 +161,7 @@ class PortFinder:
 
         # A partition that came late makes a docking of its own: the one before knew nothing of it.
         shape = tuple(sorted(self._shapes[device.ident].items()))
-        return Find(bay, (device.ident, shape), subject, open_camera, clash)
+        return Find(bay, (device.ident, shape), subject, open_camera, clash, thing=thing)
 
     def _refusal(self, device: UsbDevice) -> str | None:
         """Why a device is not taken for a camera, or None."""

@@ -38,6 +38,7 @@ from dockd.journal.dockings import Rules, SeenFile
 from dockd.journal.rows import DockingRow, RecordingRow
 from dockd.journal.transaction import Transaction
 from dockd.runtime.workers import Worker
+from dockd.stages.camera_clock import CameraTime
 from dockd.stages.inventory import Inventory, tell_of_listing, without_writers
 from dockd.stages.lane import StoreLane
 from dockd.stages.mending import Mending
@@ -73,6 +74,7 @@ class Session:
     alerts: AlertBoard
     settings: SessionSettings
     wiping: Wiping
+    clock: CameraTime
     docking: DockingRow | None = None
     phase: str = "identifying"
     attention: str | None = None
@@ -129,7 +131,7 @@ class Session:
     async def run(self) -> None:
         """Serve the camera until it leaves or the daemon stops; ends without an exception then."""
         structlog.contextvars.bind_contextvars(camera=self.name, bay=self.camera.bay)
-        why = "the daemon stopped"
+        why = dockings.DAEMON_STOPPED
         try:
             await self._dock()
             await self._serve()
@@ -172,6 +174,7 @@ class Session:
     async def _dock(self) -> None:
         self._buffer = await self.worker.run(Buffer)
         await self.worker.run(self.camera.attach)
+        await self.clock.read()
         for code in ("camera_not_mounted", "camera_refused"):
             self.alerts.put(code, self.subject, None)
         identity, bay, block = self.camera.identity, self.camera.bay, self.camera.write_block
@@ -280,10 +283,10 @@ class Session:
 
     async def _look(self) -> None:
         self._look_due = False
-        control = self.worker.control
-        control.check()
+        (control := self.worker.control).check()
         listing = await self.worker.run(lambda: self.camera.list(control))
         self._last_look_s = self._now_s()
+        await self.clock.tell(self.docking, listing)
         news, moving = self._inventory.sift(listing, self._last_look_s)
         whole, written = await self.worker.run(lambda: without_writers(self.camera, news, control))
         for path in written:

@@ -11,7 +11,7 @@ from typing import Final, Literal, Protocol
 import structlog
 
 from dockd.identity import display_name
-from dockd.journal import queries, recordings, segments
+from dockd.journal import queries, recordings, segments, wipes
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
 from dockd.journal.transaction import Transaction
@@ -161,7 +161,7 @@ class Wiping:
             subject.say_changed(row, "its bytes on the camera are not the confirmed ones; it is kept")
             return
         await self.journal.run(
-            lambda tx: recordings.wipe_refused(
+            lambda tx: wipes.wipe_refused(
                 tx,
                 row.id,
                 refused.reason,

@@ -77,6 +77,15 @@ class UsbDevice:
         return (self.sys_path, self.number, media)
 
 
+def connected_s(device: UsbDevice) -> float | None:
+    """For how long it has been plugged in, by the kernel's own count; None if it does not tell."""
+    try:
+        text = Path(device.sys_path, "power", "connected_duration").read_text(encoding="ascii")
+        return int(text) / 1000
+    except (OSError, ValueError):
+        return None
+
+
 def accepted(device: UsbDevice) -> bool:
     """Whether a device is storage or a still camera, and nothing else."""
     return not _others(device)

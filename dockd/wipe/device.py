@@ -20,7 +20,7 @@ from dockd.digests import Digests, digest_of
 from dockd.errors import CameraGoneError, DeviceServiceError, DockdError, StoppedError
 from dockd.events import IntegrityFailure
 from dockd.identity import display_name
-from dockd.journal import queries, recordings
+from dockd.journal import queries, wipes
 from dockd.journal.rows import RecordingRow
 from dockd.journal.transaction import Transaction
 from dockd.stages.offload import source_chunks
@@ -159,7 +159,7 @@ class DeviceWipe(Wipe):
         still = [item for item in going if item.outcome.row.path in listing.files]
         gone = [item for item in going if item not in still]
         ids = [item.outcome.row.id for item in gone]
-        await self.journal.run(lambda tx: recordings.wiped(tx, ids))
+        await self.journal.run(lambda tx: wipes.wiped(tx, ids))
         for item in gone:
             item.outcome.wiped = True
         for item in still:

@@ -18,7 +18,7 @@ from dockd.digests import digest_of
 from dockd.direct_io import Buffer
 from dockd.errors import CameraGoneError, DockdError, NotSettledError, SourceChangedError
 from dockd.identity import display_name
-from dockd.journal import queries, recordings
+from dockd.journal import queries, recordings, wipes
 from dockd.journal.dockings import intent_resolved
 from dockd.journal.journal import Journal
 from dockd.journal.rows import RecordingRow
@@ -133,7 +133,7 @@ class Wipe:
             for item in passed:
                 recordings.reread_equal(tx, item.outcome.row.id, docking_id)
                 detail = "wipe.mode is observe: everything was checked, and it would be deleted"
-                recordings.wipe_refused(tx, item.outcome.row.id, "observe", detail)
+                wipes.wipe_refused(tx, item.outcome.row.id, "observe", detail)
 
         if passed:
             await self.journal.run(tell)
@@ -151,7 +151,7 @@ class Wipe:
         still = [item for item in going if item not in gone]
         gone_ids = [item.outcome.row.id for item in gone]
         if gone_ids:
-            await self.journal.run(lambda tx: recordings.wiped(tx, gone_ids))
+            await self.journal.run(lambda tx: wipes.wiped(tx, gone_ids))
         for item in gone:
             item.outcome.wiped = True
         for item in still:
@@ -164,7 +164,7 @@ class Wipe:
         def intend(tx: Transaction) -> list[list[str]]:
             held = [_forbids(tx, item.outcome.row) for item in passed]
             ids = [item.outcome.row.id for item, holds in zip(passed, held, strict=True) if not holds]
-            recordings.wipe_intent(tx, ids)
+            wipes.wipe_intent(tx, ids)
             return held
 
         held = await self.journal.run(intend)
@@ -193,7 +193,7 @@ class Wipe:
 
     async def _abandon(self, item: Examined, why: Refusal) -> None:
         row_id = item.outcome.row.id
-        await self.journal.run(lambda tx: recordings.wipe_abandoned(tx, row_id, why.detail))
+        await self.journal.run(lambda tx: wipes.wipe_abandoned(tx, row_id, why.detail))
         item.outcome.refusal = why
 
     def _delete(self, going: Sequence[Examined]) -> list[Examined]:

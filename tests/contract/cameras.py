@@ -29,7 +29,9 @@ class CameraKind(Protocol):
     root: Path
     """Where its files can be planted and looked at, as the camera's maker or user does."""
 
-    def docked(self, patterns: Iterable[str] = ("**",), forbidden: Iterable[Path] = ()) -> Camera:
+    def docked(
+        self, patterns: Iterable[str] = ("**",), forbidden: Iterable[Path] = (), time_file: bytes | None = None
+    ) -> Camera:
         """The camera, attached; ended by `close`."""
 
     def close(self) -> None:
@@ -44,8 +46,10 @@ class FolderKind:
         self.root = root
         self._docked: list[FolderCamera] = []
 
-    def docked(self, patterns: Iterable[str] = ("**",), forbidden: Iterable[Path] = ()) -> Camera:
-        camera = FolderCamera(os.fsencode(self.root), matcher(patterns), forbidden_places(*forbidden))
+    def docked(
+        self, patterns: Iterable[str] = ("**",), forbidden: Iterable[Path] = (), time_file: bytes | None = None
+    ) -> Camera:
+        camera = FolderCamera(os.fsencode(self.root), matcher(patterns), forbidden_places(*forbidden), time_file)
         self._docked.append(camera)
         camera.attach()
         return camera
@@ -78,8 +82,10 @@ class DeviceKind:
         self.card = Card(folder)
         self.root = self.card.root
 
-    def docked(self, patterns: Iterable[str] = ("**",), forbidden: Iterable[Path] = ()) -> Camera:
-        camera = self.card.camera(patterns, forbidden)
+    def docked(
+        self, patterns: Iterable[str] = ("**",), forbidden: Iterable[Path] = (), time_file: bytes | None = None
+    ) -> Camera:
+        camera = self.card.camera(patterns, forbidden, time_file=time_file)
         camera.attach()
         camera.open_for_wipe()
         return camera

@@ -112,10 +112,16 @@ class Card:
         return UsbDevice("/sys/devices/usb1/1-1", "1-1", 3, "46f4", "0001", b"CAM-1", ("08",), (disk,), True)
 
     def camera(
-        self, patterns: Iterable[str] = ("**",), forbidden: Iterable[Path] = (), *, profile: bool = True, **more: object
+        self,
+        patterns: Iterable[str] = ("**",),
+        forbidden: Iterable[Path] = (),
+        *,
+        profile: bool = True,
+        time_file: bytes | None = None,
+        **more: object,
     ) -> MassStorageCamera:
         """The camera, not attached yet; `more` are fields of its device."""
-        model = Profile(matcher(patterns)) if profile else None
+        model = Profile(matcher(patterns), time_file=time_file) if profile else None
         device = replace(self.device(), **more)  # type: ignore[arg-type]
         camera = MassStorageCamera(device, "1", model, self.mounts, forbidden_places(*forbidden))
         self._cameras.append(camera)

@@ -11,6 +11,7 @@ from ceph import Ceph
 from e2e.broker import Broker
 from e2e.harness import Dock
 from e2e.kernel import Mounts
+from e2e.recounting import recount
 from e2e.s3_dock import S3Dock, write_keys
 from s3_bucket import Bucket
 
@@ -52,6 +53,7 @@ def make_s3_dock(
             for dock in docks:
                 dock.judge()
                 assert dock.bucket.uploads() == []
+                recount(dock)
     finally:
         for dock in docks:
             if dock.running:
@@ -87,6 +89,7 @@ def make_dock(tmp_path: Path, mounts: Mounts, request: pytest.FixtureRequest) ->
                 if dock.running:
                     assert dock.term() == 0
             for dock in docks:
+                recount(dock)
                 dock.clear()
     finally:
         for dock in docks:

@@ -27,6 +27,7 @@ class Settings:
     mqtt: tuple[tuple[str, str], ...] = ()
     audit: tuple[tuple[str, str | int], ...] = ()
     approvers: tuple[str, ...] = (approvals.LINE,)
+    time_file: str = ""
 
     def store_table(self, store: Path) -> dict[str, Any]:
         """What stands in `[store]`."""
@@ -53,6 +54,8 @@ class Settings:
                 "recordings": list(self.recordings),
             },
         }
+        if self.time_file:
+            tables["folder_cameras"]["time_file"] = self.time_file
         if self.mqtt:
             tables["mqtt"] = dict(self.mqtt)
         if self.audit:

@@ -6,6 +6,7 @@ import pytest
 from e2e.broker import Broker, Listener
 from e2e.harness import Dock, alerts
 from e2e.planting import MIB
+from journal_desk import raw
 
 FILES = {b"a.mp4": 3 * MIB, b"b/b.mp4": 5000}
 OFTEN = (("every", "200ms"), ("sample", 0))
@@ -173,3 +174,35 @@ def test_an_audit_waits_for_a_store_that_is_away(make_dock) -> None:
     dock.wait(lambda _: len(audits(dock)) > done, "audits go on", 150)
     assert not alerts(dock.status(), "store_fault")
     assert all((event["missing"], event["altered"]) == (0, 0) for event in audits(dock))
+
+
+def test_counts_that_the_records_do_not_bear_out_are_told(make_dock) -> None:
+    dock = make_dock(audit=(("every", "0s"),), wipe_mode="off")
+    dock.start()
+    dock.cameras.add("CAM1", FILES)
+    stored(dock)
+    found = dock.audit()
+    assert found["counts_agree"]
+    assert found["recount"] == found["counts"] == dock.counts()
+    dock.until(lambda: audits(dock), "the audit is taken up")
+    assert audits(dock)[-1]["counts_agree"] is True
+    assert dock.term() == 0
+    alter = "UPDATE counter SET count = count {} 1 WHERE docking = 0 AND name IN ('recordings', 'in_store')"
+    raw(dock.state / "journal.db", alter.format("+"))
+    found = dock.audit(codes=(1,))
+    assert (found["ok"], found["unaccounted"], found["missing"], found["altered"]) == (False, 0, 0, 0)
+    assert found["counts_agree"] is False
+    assert (found["recount"]["in_store"], found["counts"]["in_store"]) == (2, 3)
+    said = dock.run("audit", codes=(1,)).stdout
+    assert "NOT the same" in said
+    assert "in_store: the journal counts 3, its records give 2" in said
+    dock.start()
+    dock.wait_alert("counts_disagree")
+    assert audits(dock)[-1]["counts_agree"] is False
+    assert "counts DISAGREE" in dock.run("status").stdout
+    assert dock.term() == 0
+    assert alerts(dock.status(), "counts_disagree")
+    raw(dock.state / "journal.db", alter.format("-"))
+    dock.start()
+    dock.audit()
+    dock.wait_no_alert("counts_disagree")

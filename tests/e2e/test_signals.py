@@ -1,6 +1,7 @@
 """Stopped, reloaded and killed, at each stage and at any moment."""
 
 import os
+import platform
 import random
 import time
 
@@ -8,6 +9,9 @@ import pytest
 from e2e.harness import Dock
 from e2e.kernel import READS, UNLINKS, WRITES, traced
 from e2e.planting import MIB
+
+from dockd.config import config_digest, load_config
+from dockd.version import package_digest, version
 
 SLOWER = (
     f"{READS},{WRITES},copy_file_range,sendfile:delay_enter=15000",
@@ -94,6 +98,26 @@ def test_sighup_reads_the_wipe_mode_anew(make_dock):
     (changed,) = dock.events("configuration_changed")
     assert changed["wipe_mode"] == "on"
     assert changed["releases"] == 1
+
+
+def test_a_start_says_which_software_began_to_run_and_what_changed_while_none_did(make_dock):
+    dock = make_dock(wipe_mode="off")
+    dock.start()
+    dock.cameras.add("CAM1", {b"a.mp4": MIB})
+    dock.wait_stored()
+    dock.wait_idle()
+    (started,) = dock.events("dock_started")
+    assert (started["version"], started["package_sha256"]) == (version(), package_digest())
+    assert (started["python"], started["kernel"]) == (platform.python_version(), platform.release())
+    before = started["configuration_sha256"]
+    assert before == config_digest(load_config(dock.config))
+    dock.restart(wipe_mode="on")
+    dock.finish()
+    (changed,) = dock.events("configuration_changed")
+    assert (changed["before_sha256"], changed["wipe_mode"], changed["releases"]) == (before, "on", 1)
+    last = dock.events("dock_started")[-1]
+    assert changed["after_sha256"] == last["configuration_sha256"] == config_digest(load_config(dock.config))
+    assert changed["seq"] == last["seq"] + 1
 
 
 def test_sighup_with_a_configuration_that_cannot_be_used_changes_nothing(dock):

@@ -1,13 +1,12 @@
 """Anything the stages may tell the journal, in any order, with crashes in between: its claims stay true.
 
-What is told out of turn is refused and changes nothing. After every step the counts are what a recount
-gives, the chain is whole, each state is what the chain tells of it, and nothing is confirmed or wiped that was
-not proven before.
+What is told out of turn is refused and changes nothing. After every step the counts are what a recount of the rows
+gives, and one of the records alone; the chain is whole, each state is what the chain tells of it, and nothing is
+confirmed or wiped that was not proven before.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections import Counter
@@ -18,15 +17,18 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from journal_desk import CAMERA, OTHER_CAMERA, STARTED, Desk, digests, seen, seen_file
+from journal_desk import CAMERA, OTHER_CAMERA, STARTED, Desk, content, digests, seen, seen_file
 from journal_stories import told_of
 from pydantic import ValidationError
 
 from dockd.custody.chain import find_break, line_digest
-from dockd.digests import Digests, ReadBack
+from dockd.custody.recount import Recount, recount
+from dockd.digests import ReadBack
 from dockd.errors import IllegalMoveError
+from dockd.events import Head
 from dockd.identity import Seen, recording_key
-from dockd.journal import dockings, queries, recordings
+from dockd.journal import dockings, queries, recordings, wipes
+from dockd.journal.dockings import SeenFile
 from dockd.journal.rows import RecordingRow
 from dockd.journal.startup import start
 from dockd.journal.transaction import Transaction
@@ -35,7 +37,7 @@ from dockd.lifecycle import IN_STORE, RecordingState, bucket
 R = RecordingState
 CAMERAS = [CAMERA, OTHER_CAMERA]
 PATHS = [b"a.mp4", b"b/\xff.mp4", b"c"]
-EXAMPLES = 60
+EXAMPLES = 80
 BUCKETS = ["in_store", "on_docked_camera", "sole_copy", "awaiting_return", "unaccounted"]
 
 pick = st.integers(0, 63)
@@ -47,10 +49,6 @@ found_files = st.builds(
     st.integers(1, 3),
     st.integers(1, 2),
 )
-
-
-def content(row: RecordingRow) -> Digests:
-    return digests(row.size_bytes, repr((row.camera, row.path, row.generation)).encode())
 
 
 class JournalMachine(RuleBasedStateMachine):
@@ -78,12 +76,11 @@ class JournalMachine(RuleBasedStateMachine):
 
     def _home(self) -> Path:
         self._lives += 1
-        home = self._folder / str(self._lives)
-        home.mkdir()
+        (home := self._folder / str(self._lives)).mkdir()
         return home
 
-    def _start(self) -> None:
-        self.desk.do(lambda tx: start(tx, STARTED, None, []))
+    def _start(self, witness: Head | None = None) -> None:
+        self.desk.do(lambda tx: start(tx, STARTED, witness, []))
         self.docked = [None, None]
 
     # --- the cameras ---------------------------------------------------------------------------------
@@ -100,22 +97,24 @@ class JournalMachine(RuleBasedStateMachine):
     def dock(self, camera: int) -> None:
         self.docked[camera] = self.desk.dock(CAMERAS[camera]).id
 
-    @rule(camera=cameras)
-    def undock(self, camera: int) -> None:
-        docking_id = self.docked[camera]
-        if docking_id is not None:
-            self.desk.do(lambda tx: dockings.end_docking(tx, docking_id, "it left"))
+    @rule(camera=cameras, unsettled=st.sets(paths, max_size=1))
+    def undock(self, camera: int, unsettled: set[bytes]) -> None:
+        if (docking_id := self.docked[camera]) is not None:
+            files = [file for file in self.listing(camera) if file.path in unsettled]
+            self.desk.do(lambda tx: dockings.end_docking(tx, docking_id, "it left", files))
             self.docked[camera] = None
+
+    def listing(self, camera: int) -> list[SeenFile]:
+        before = self.uids
+        self.uids += len(self.files[camera])
+        files = enumerate(self.files[camera].items(), before + 1)
+        return [seen_file(path, what, f"uid-{number}") for number, (path, what) in files]
 
     @rule(camera=cameras, whole=st.booleans())
     def look(self, camera: int, whole: bool) -> None:
-        docking_id = self.docked[camera]
-        if docking_id is None:
+        if (docking_id := self.docked[camera]) is None:
             return
-        listing = []
-        for path, what in self.files[camera].items():
-            self.uids += 1
-            listing.append(seen_file(path, what, f"uid-{self.uids}"))
+        listing = self.listing(camera)
 
         def tell(tx: Transaction) -> None:
             dockings.take_note(tx, tx.docking(docking_id), listing, dockings.Rules())
@@ -123,6 +122,20 @@ class JournalMachine(RuleBasedStateMachine):
                 dockings.listing_complete(tx, tx.docking(docking_id), set(self.files[camera]), {})
 
         self.desk.do(tell)
+
+    @rule()
+    def a_file_is_out_of_sight_for_a_moment(self) -> None:
+        # One that is whole in the spool, if there is any: of those it counts where they are.
+        rows = self.desk.do(
+            lambda tx: tx.recordings("on_device ORDER BY state IN ('spooled', 'uploaded') DESC LIMIT 1")
+        )
+        for row in rows:
+            camera = self.docked.index(row.docking)
+            kept = self.files[camera]
+            self.files[camera] = {path: what for path, what in kept.items() if path != row.path}
+            self.look(camera, whole=True)
+            self.files[camera] = kept
+            self.look(camera, whole=False)
 
     # --- the stages ----------------------------------------------------------------------------------
 
@@ -140,8 +153,8 @@ class JournalMachine(RuleBasedStateMachine):
             assert self.dump() == before
 
     def dump(self) -> list[Any]:
-        tables = ("recording", "record", "docking", "counter", "ledger", "seen", "upload_trash", "spool_trash")
-        return [self.desk.ask(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables[:-1]]
+        tables = ("recording", "record", "docking", "counter", "ledger", "seen", "upload_trash")
+        return [self.desk.ask(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]
 
     @rule(number=pick, steps=st.integers(1, 5))
     def go_on(self, number: int, steps: int) -> None:
@@ -169,7 +182,7 @@ class JournalMachine(RuleBasedStateMachine):
             case R.UPLOADED:
                 self.confirm_it(tx, row)
             case R.CONFIRMED:
-                recordings.wipe_intent(tx, [row.id])
+                wipes.wipe_intent(tx, [row.id])
             case R.WIPE_INTENT:
                 self.wipe_it(tx, row)
             case _:
@@ -185,7 +198,7 @@ class JournalMachine(RuleBasedStateMachine):
         recordings.confirmed(tx, row.id, ReadBack(content(row), "version-1", past_cache=True), 50.0)
 
     def wipe_it(self, tx: Transaction, row: RecordingRow) -> None:
-        recordings.wiped(tx, [row.id])
+        wipes.wiped(tx, [row.id])
         self.files[CAMERAS.index(tx.camera(row.camera).identity)].pop(row.path, None)
 
     @rule(number=pick)
@@ -247,7 +260,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(number=pick)
     def intend_to_wipe(self, number: int) -> None:
-        self.tell(number, lambda tx, row: recordings.wipe_intent(tx, [row.id]), R.CONFIRMED)
+        self.tell(number, lambda tx, row: wipes.wipe_intent(tx, [row.id]), R.CONFIRMED)
 
     @rule(number=pick)
     def wipe(self, number: int) -> None:
@@ -255,12 +268,11 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(number=pick)
     def abandon_a_wipe(self, number: int) -> None:
-        self.tell(number, lambda tx, row: recordings.wipe_abandoned(tx, row.id, "in use"), R.WIPE_INTENT)
+        self.tell(number, lambda tx, row: wipes.wipe_abandoned(tx, row.id, "in use"), R.WIPE_INTENT)
 
     @rule(camera=cameras, gone=st.booleans())
     def look_after_interrupted_wipes(self, camera: int, gone: bool) -> None:
-        docking_id = self.docked[camera]
-        if docking_id is None:
+        if (docking_id := self.docked[camera]) is None:
             return
 
         def work(tx: Transaction) -> None:
@@ -270,11 +282,13 @@ class JournalMachine(RuleBasedStateMachine):
 
         self.desk.do(work)
 
-    @rule(number=pick, fault=st.sampled_from(["missing", "altered"]))
-    def an_audit_finds_a_fault(self, number: int, fault: str) -> None:
+    @rule(number=pick, fault=st.sampled_from(["missing", "altered"]), over=st.booleans())
+    def an_audit_finds_a_fault(self, number: int, fault: str, over: bool) -> None:
         def work(tx: Transaction, row: RecordingRow) -> None:
             assert row.state in IN_STORE
             recordings.store_fault(tx, row.id, fault, "not as it was")
+            if over:
+                recordings.read_back_again(tx, row.id, ReadBack(content(row), "version-2", past_cache=True))
 
         self.tell(number, work, *IN_STORE)
 
@@ -286,9 +300,20 @@ class JournalMachine(RuleBasedStateMachine):
 
         self.tell(number, work, *IN_STORE)
 
-    @rule(torn=st.booleans())
-    def crash(self, torn: bool) -> None:
-        """The power goes, or the process alone; the next run begins where the journal stands."""
+    @rule(number=pick)
+    def the_camera_still_has_what_the_store_lost(self, number: int) -> None:
+        def work(tx: Transaction, row: RecordingRow) -> None:
+            assert row.on_device
+            assert row.docking is not None
+            recordings.store_fault(tx, row.id, "missing", "not there")
+            recordings.reread_equal(tx, row.id, row.docking)
+            recordings.take_again(tx, row.id, row.docking)
+
+        self.tell(number, work, R.CONFIRMED)
+
+    @rule(torn=st.booleans(), restored=st.integers(0, 3))
+    def crash(self, torn: bool, restored: int) -> None:
+        """The power goes, or the process alone; the next run begins where the journal stands, or on a new chain."""
         old = self.desk.path
         if torn:
             home = self._home()
@@ -299,7 +324,7 @@ class JournalMachine(RuleBasedStateMachine):
             self.desk.open()
         else:
             self.desk.reopen()
-        self._start()
+        self._start(None if restored else Head(chain="0" * 16, seq=9, sha256="e" * 64))
 
     # --- what is true at any moment ------------------------------------------------------------------
 
@@ -328,13 +353,17 @@ class JournalMachine(RuleBasedStateMachine):
         self.desk.do(look)
 
     @invariant()
+    def the_records_alone_give_the_same_counts(self) -> None:
+        assert recount(self.desk.records()) == Recount(self.desk.do(queries.counts), None)
+
+    @invariant()
     def the_chain_is_whole_and_tells_of_every_state(self) -> None:
         lines = self.desk.lines()
-        assert find_break(lines) is None
+        assert not any(map(find_break, self.desk.chains()))
         assert (self.desk.journal.head.seq, self.desk.journal.head.sha256) == (len(lines), line_digest(lines[-1]))
         told: dict[str, R] = {}
         proven: dict[str, dict[str, Any]] = {}
-        for record in map(json.loads, lines):
+        for record in self.desk.records():
             if "path" in record:
                 told_of(record, told, proven)
         rows = self.desk.do(lambda tx: tx.recordings("1"))
@@ -347,7 +376,8 @@ class JournalMachine(RuleBasedStateMachine):
                 assert proof["whole"]
                 assert row.spool_name is None
             if row.state is R.WIPED:
-                assert proof["events"][-1] == "recording_wiped"
+                # Nothing is told of it any more but what becomes of the store's copy.
+                assert [event for event in proof["events"] if event != "store_fault_over"][-1] == "recording_wiped"
                 assert not row.on_device
 
     @invariant()

@@ -110,6 +110,7 @@ def test_a_command_line_that_cannot_be_used_is_refused_with_64(
 LEAVES = [path for path, does in COMMANDS if does and path not in BY_THEMSELVES]
 NEEDED = {
     ("explain",): ["CAM 1"],
+    ("report",): ["--date", "2026-03-01"],
     ("hold", "add"): ["--camera", "CAM 1", "--reason", "r", "--by", "b"],
     ("hold", "remove"): ["hold-1", "--reason", "r", "--by", "b"],
     ("custody", "acknowledge"): ["--by", "b"],

@@ -15,7 +15,7 @@ from journal_desk import PATH, STEPPED, Desk, desk_in, digests, seen, seen_file
 from dockd.digests import Digests, ReadBack
 from dockd.errors import IllegalMoveError
 from dockd.events import RecordingVanished
-from dockd.journal import queries, recordings
+from dockd.journal import queries, recordings, wipes
 from dockd.journal.dockings import intent_resolved
 from dockd.journal.rows import RecordingRow
 from dockd.journal.transaction import Transaction
@@ -138,9 +138,9 @@ SAID: dict[str, tuple[set[R], Callable[[Transaction, int], object]]] = {
     "uploaded": ({R.SPOOLED}, lambda tx, row_id: recordings.uploaded(tx, row_id, already_there=False)),
     "upload lost": ({R.UPLOADED}, lambda tx, row_id: recordings.upload_lost(tx, row_id, "why")),
     "confirmed": ({R.UPLOADED}, lambda tx, row_id: recordings.confirmed(tx, row_id, BACK, 50.0)),
-    "wipe begun": ({R.CONFIRMED}, lambda tx, row_id: recordings.wipe_intent(tx, [row_id])),
-    "wiped": ({R.WIPE_INTENT}, lambda tx, row_id: recordings.wiped(tx, [row_id])),
-    "wipe abandoned": ({R.WIPE_INTENT}, lambda tx, row_id: recordings.wipe_abandoned(tx, row_id, "why")),
+    "wipe begun": ({R.CONFIRMED}, lambda tx, row_id: wipes.wipe_intent(tx, [row_id])),
+    "wiped": ({R.WIPE_INTENT}, lambda tx, row_id: wipes.wiped(tx, [row_id])),
+    "wipe abandoned": ({R.WIPE_INTENT}, lambda tx, row_id: wipes.wipe_abandoned(tx, row_id, "why")),
     "seen gone": ({R.WIPE_INTENT}, lambda tx, row_id: intent_resolved(tx, tx.docking(1), row_id, gone=True, key="k")),
     "seen there": ({R.WIPE_INTENT}, lambda tx, row_id: intent_resolved(tx, tx.docking(1), row_id, gone=False, key="k")),
     "copied again": (
@@ -222,7 +222,7 @@ def test_a_wipe_is_not_begun_for_what_was_found_at_fault_meanwhile(desk: Desk) -
     desk.do(lambda tx: recordings.store_fault(tx, row.id, "altered", "other bytes"))
     before = state_and_lines(desk)
     with pytest.raises((IllegalMoveError, AssertionError)):
-        desk.do(lambda tx: recordings.wipe_intent(tx, [row.id]))
+        desk.do(lambda tx: wipes.wipe_intent(tx, [row.id]))
     assert state_and_lines(desk) == before
 
 
@@ -265,7 +265,7 @@ def test_wiped_counts_those_that_the_store_holds_and_the_camera_does_not(desk: D
 def test_one_wiped_while_an_audit_found_it_missing_is_not_counted_as_held(desk: Desk) -> None:
     row = desk.bring_to(R.WIPE_INTENT)
     desk.do(lambda tx: recordings.store_fault(tx, row.id, "missing", "why"))
-    desk.do(lambda tx: recordings.wiped(tx, [row.id]))
+    desk.do(lambda tx: wipes.wiped(tx, [row.id]))
     assert count(desk) == {"recordings": 1, "unaccounted": 1}
     desk.do(lambda tx: recordings.read_back_again(tx, row.id, BACK))
     assert count(desk) == {"recordings": 1, "in_store": 1, "wiped": 1}

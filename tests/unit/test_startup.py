@@ -15,9 +15,12 @@ from journal_desk import OTHER_CAMERA, STARTED, STEPPED, Desk, HandClock, desk_i
 from dockd.custody.chain import chain_name, find_break, line_digest
 from dockd.custody.witness import Witness
 from dockd.events import Head
-from dockd.journal import recordings
+from dockd.journal import dockings, recordings
+from dockd.journal.configuration import reloaded
 from dockd.journal.startup import Started, start
+from dockd.journal.transaction import Transaction
 from dockd.lifecycle import DockingState, RecordingState
+from dockd.version import package_digest
 
 
 @pytest.fixture
@@ -237,3 +240,91 @@ def test_a_clock_of_the_dock_has_no_say_in_all_this(desk: Desk, tmp_path: Path) 
     desk.reopen()
     assert not begin(desk, witness).rolled_back
     assert find_break(desk.lines()) is None
+
+
+# --- the configuration --------------------------------------------------------------------------------
+
+
+def run_with(desk: Desk, digit: str, mode: str) -> Started:
+    event = STARTED.model_copy(update={"configuration_sha256": digit * 64})
+    return desk.do(lambda tx: start(tx, event, None, (), mode))
+
+
+def changes(desk: Desk) -> list[tuple[str, str, str, int]]:
+    records = [record for record in desk.records() if record["event"] == "configuration_changed"]
+    names = ("before_sha256", "after_sha256", "wipe_mode", "releases")
+    return [(r[names[0]][0], r[names[1]][0], r[names[2]], r[names[3]]) for r in records]
+
+
+def test_a_configuration_that_changed_while_nobody_ran_is_recorded_with_the_start(desk: Desk) -> None:
+    assert run_with(desk, "a", "off").released is None
+    assert run_with(desk, "a", "off").released is None
+    assert changes(desk) == []
+    assert run_with(desk, "b", "off").released == 0
+    assert run_with(desk, "b", "off").released is None
+    assert changes(desk) == [("a", "b", "off", 0)]
+    told = [record["event"] for record in desk.records()]
+    assert told == ["dock_started", "dock_started", "dock_started", "configuration_changed", "dock_started"]
+
+
+def test_what_a_reload_took_over_is_not_recorded_again_at_the_next_start(desk: Desk) -> None:
+    run_with(desk, "a", "off")
+    assert desk.do(lambda tx: reloaded(tx, "a" * 64, "b" * 64, "on")) == 0
+    assert run_with(desk, "b", "on").released is None
+    assert run_with(desk, "a", "on").released == 0
+    assert changes(desk) == [("a", "b", "on", 0), ("b", "a", "on", 0)]
+
+
+def test_start_and_change_are_one_transaction(desk: Desk) -> None:
+    run_with(desk, "a", "off")
+    event = STARTED.model_copy(update={"configuration_sha256": "b" * 64})
+
+    def fails(tx: Transaction) -> None:
+        start(tx, event, None, (), "on")
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        desk.do(fails)
+    assert len(desk.records()) == 1
+    assert run_with(desk, "b", "on").released == 0
+
+
+@pytest.mark.parametrize("crashed", [True, False], ids=["crashed", "stopped"])
+def test_a_wipe_that_is_switched_on_while_nobody_ran_says_what_it_releases(desk: Desk, crashed: bool) -> None:
+    run_with(desk, "a", "off")
+    stay, other = desk.dock(), desk.dock(OTHER_CAMERA, "2")
+    for path in (b"a", b"b", b"c"):
+        desk.bring_to(RecordingState.CONFIRMED, path, stay)
+    desk.bring_to(RecordingState.SPOOLED, b"d", stay)
+    held = desk.newest(b"b")
+    desk.do(lambda tx: tx.insert("hold", name="h", camera=b"", scope="recording", recording=held.uid, json="{}"))
+    # A camera that a person took away is not released by anything.
+    desk.bring_to(RecordingState.CONFIRMED, b"e", other)
+    desk.end(other)
+    if not crashed:
+        desk.end(stay, dockings.DAEMON_STOPPED)
+    # It came back up, and stopped again before any camera was seen; then it was switched on.
+    run_with(desk, "a", "off")
+    assert run_with(desk, "b", "on").released == 2
+    assert changes(desk) == [("a", "b", "on", 2)]
+    assert run_with(desk, "c", "on").released == 0
+
+
+# --- the software ---------------------------------------------------------------------------------------
+
+
+def test_the_packages_digest_is_of_every_file_and_its_name(tmp_path: Path) -> None:
+    def digest() -> str:
+        return package_digest(tmp_path)
+
+    (tmp_path / "a.py").write_text("a")
+    (tmp_path / "page.html").write_text("b")
+    seen = {digest()}
+    (tmp_path / "page.html").write_text("c")
+    seen.add(digest())
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    seen.add(digest())
+    assert len(seen) == 3
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "b.pyc").write_text("d")
+    assert digest() in seen
