@@ -93,21 +93,21 @@ def to_wipe(tx: Transaction, docking_id: int, after_id: int, limit: int = 64) ->
     )
 
 
-def waits_for_custody(tx: Transaction, signed_through: int, *, whole_dockings: bool) -> bool:
-    """Whether something that could be wiped waits for its record to be signed.
+def waits_for_custody(tx: Transaction, signed_through: int, enough: int) -> bool:
+    """Whether recordings that could be wiped wait for their record to be signed: so many, or the last of their camera.
 
-    `whole_dockings`: not what belongs to a camera that has recordings yet to be confirmed.
+    With `enough` 1 any will do.
     """
+    waiting = """FROM recording WHERE state = 'confirmed' AND on_device AND blocks_wipe IS NULL
+                 AND confirmed_chain = ? AND confirmed_seq > ?"""
+    given = (tx.chain, signed_through)
+    row = tx.one(f"SELECT count(*) FROM (SELECT 1 {waiting} LIMIT ?)", *given, enough)  # noqa: S608 - constant
+    if row is not None and row[0] >= enough:
+        return True
     others = """AND NOT EXISTS (
         SELECT 1 FROM recording AS other WHERE other.camera = recording.camera AND other.on_device
         AND other.state IN ('found', 'spooled', 'uploaded') AND other.problem IS NULL)"""
-    row = tx.one(
-        f"""SELECT 1 FROM recording WHERE state = 'confirmed' AND on_device AND blocks_wipe IS NULL
-            AND confirmed_chain = ? AND confirmed_seq > ? {others if whole_dockings else ""} LIMIT 1""",  # noqa: S608
-        tx.chain,
-        signed_through,
-    )
-    return row is not None
+    return tx.one(f"SELECT 1 {waiting} {others} LIMIT 1", *given) is not None
 
 
 @dataclass(frozen=True, slots=True)

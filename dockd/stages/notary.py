@@ -41,8 +41,11 @@ LOOK_S: Final = 0.2
 
 IDLE_LOOK_S: Final = 5.0
 AT_LEAST_S: Final = 3600.0
-WAITING_S: Final = 15.0
+WAITING_S: Final = 5.0
 """Confirmed recordings that wait to be wiped are not kept waiting longer by others that are still on their way."""
+
+ENOUGH: Final = 64
+"""So many of them do not wait at all: a round of wiping is of no more."""
 
 QUIET_S: Final = 3.0
 """So long nothing was recorded, and whatever there is is signed: what a wipe has left, above all."""
@@ -192,7 +195,7 @@ class Notary:
                 return None
             if asked_for or waited_s >= AT_LEAST_S or tx.head.seq - done >= LONGEST_RECORDS:
                 return True
-            return wipe_on and queries.waits_for_custody(tx, done, whole_dockings=waited_s < WAITING_S)
+            return wipe_on and queries.waits_for_custody(tx, done, ENOUGH if waited_s < WAITING_S else 1)
 
         due = await self.journal.run(ask)
         if due is None:

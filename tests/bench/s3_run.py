@@ -89,7 +89,8 @@ def _child(way: str, *, signed: bool) -> Callable[[Sent, str], Cost]:
 
 
 def _rclone(sent: Sent, key: str) -> Cost:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")} | {
+    # With an AWS_CA_BUNDLE its library refuses its own transport.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("RCLONE_", "AWS_"))} | {
         "RCLONE_S3_PROVIDER": "Ceph",
         "RCLONE_S3_ENDPOINT": sent.bucket.ceph.endpoint,
         "RCLONE_S3_ACCESS_KEY_ID": ceph.ACCESS_KEY,
