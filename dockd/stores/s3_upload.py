@@ -10,6 +10,7 @@ import hashlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,7 @@ PARTS_AT_ONCE: Final = 4
 
 MOST_PARTS: Final = 10_000
 _CHECK_S: Final = 0.25
+_TELL_S: Final = 0.1
 _WRONG_DIGEST: Final = frozenset({"XAmzContentSHA256Mismatch", "BadDigest"})
 
 
@@ -211,6 +213,7 @@ class _Crew:
             if isinstance(error, S3RefusedError) and error.code in _WRONG_DIGEST:
                 raise _whose_fault(part, error) from error
             raise
+        counted.flush()
         return Sent(part.region.size_bytes, etag_of(answer))
 
     @contextlib.contextmanager
@@ -233,19 +236,30 @@ def _whose_fault(part: Part, error: S3RefusedError) -> DockdError:
 
 
 class _Counted:
-    """Bytes of one attempt; those of one that failed are taken back."""
+    """Bytes of one attempt, told a few times a second; those of one that failed are taken back."""
 
     def __init__(self, tell: Callable[[int], None]) -> None:
         self._tell = tell
+        self._told = 0
         self._count = 0
+        self._last_s = 0.0
 
     def add(self, count: int) -> None:
         self._count += count
-        self._tell(count)
+        if time.monotonic() - self._last_s >= _TELL_S:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._count:
+            self._tell(self._count)
+        self._told += self._count
+        self._count = 0
+        self._last_s = time.monotonic()
 
     def take_back(self) -> None:
-        if self._count:
-            self._tell(-self._count)
+        self._count = 0
+        if self._told:
+            self._tell(-self._told)
 
 
 def etag_of(answer: Answer) -> str:

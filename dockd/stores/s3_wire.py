@@ -12,6 +12,7 @@ import os
 import re
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -235,16 +236,15 @@ def _send(sock: socket.socket, body: Region, on_bytes: Callable[[int], None], *,
     end = body.start_bytes + body.size_bytes
     offset = body.start_bytes
     if plain:
-        # Both ends of it are descriptors: nothing of the body passes through this process.
-        with os.fdopen(os.dup(body.fd), "rb", buffering=0) as file:
+        with _blocking(sock):
             while offset < end:
-                step = min(_STEP_BYTES, end - offset)
+                # Both ends of it are descriptors: nothing of the body passes through this process.
                 with _spool_reads():
-                    sent = sock.sendfile(file, offset, step)
+                    sent = os.sendfile(sock.fileno(), body.fd, offset, min(_STEP_BYTES, end - offset))
+                if sent == 0:
+                    raise SpoolCorruptError(f"the spool file ends at byte {offset}; {end} were expected")
                 offset += sent
                 on_bytes(sent)
-                if sent < step:
-                    raise SpoolCorruptError(f"the spool file ends at byte {offset}; {end} were expected")
         return
     buffer = memoryview(bytearray(_TLS_STEP_BYTES))
     while offset < end:
@@ -255,6 +255,19 @@ def _send(sock: socket.socket, body: Region, on_bytes: Callable[[int], None], *,
         sock.sendall(buffer[:got])
         offset += got
         on_bytes(got)
+
+
+@contextmanager
+def _blocking(sock: socket.socket) -> Iterator[None]:
+    """Let the kernel wait for the store's ear: Python would ask after every few kilobytes, for half of all the work."""
+    sock.settimeout(None)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(SILENCE_S), 0))
+    try:
+        yield
+    except BlockingIOError as error:
+        raise TimeoutError(f"the store took nothing for {SILENCE_S:.0f} s") from error
+    finally:
+        sock.settimeout(SILENCE_S)
 
 
 @contextmanager
