@@ -59,6 +59,11 @@ ALERTS: dict[str, AlertKind] = {
         "The last audit counted the recordings from the custody log, and the journal counts otherwise: one of them was "
         "altered, or dockd has a defect. Keep the state directory as it is; dockd audit names the figures.",
     ),
+    "custody_at_fault": AlertKind(
+        "critical",
+        "The store has lost signed custody records of this dock, or holds others. What is missing is brought there "
+        "again; what is altered stays as it is. Find out who did that, and see which with: dockd audit",
+    ),
     "custody_conflict": AlertKind(
         "critical",
         "Something else lies in the store where this dock's signed custody records belong. Footage is taken in and "

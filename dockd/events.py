@@ -286,6 +286,7 @@ class Audit(Event):
     altered: int
     chain_ok: bool
     counts_agree: bool | None = None
+    segments_ok: bool | None = None
 
 
 class KeyRegistered(Event):

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from dockd.audit.recounting import compare
 from dockd.audit.report import AuditProgress, AuditReport, Finding
+from dockd.audit.segments import check_segments
 from dockd.custody.chain import GENESIS, chain_name, find_break
 from dockd.digests import Digests, Progress
 from dockd.direct_io import Buffer
@@ -138,7 +139,8 @@ def audit(
         come.last_id = row.id
         if on_judged is not None:
             on_judged(row, finding, come)
-    report = AuditReport({}, compared, come.checked, come.sample, come.findings, chains, come.good_again)
+    signed = check_segments(tx, store, progress, sample)
+    report = AuditReport({}, compared, come.checked, come.sample, come.findings, chains, come.good_again, signed)
     report.counts = _counts_with(tx, report)
     return report
 

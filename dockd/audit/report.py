@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from dockd.audit.segments import SegmentsFound
+
 
 @dataclass(slots=True)
 class Finding:
@@ -59,6 +61,8 @@ class AuditReport:
     good_again: list[str] = field(default_factory=list)
     """Recordings that a former audit found at fault, and this one does not."""
 
+    segments: SegmentsFound = field(default_factory=SegmentsFound)
+
     @property
     def missing(self) -> int:
         """Confirmed recordings that the store does not hold."""
@@ -82,7 +86,8 @@ class AuditReport:
     @property
     def good(self) -> bool:
         """Whether nothing is wrong."""
-        return not (self.unaccounted or self.missing or self.altered) and self.chain_ok and self.compared.agree
+        recordings = not (self.unaccounted or self.missing or self.altered)
+        return recordings and self.chain_ok and self.compared.agree and not self.segments.faults
 
     @property
     def unaccounted(self) -> int:
@@ -95,6 +100,8 @@ class AuditReport:
             **{name: getattr(self, name) for name in ("checked", "sample", "unaccounted", "missing", "altered")},
             "chain_ok": self.chain_ok,
             "chain_break": self.chain_break,
+            "segments_ok": not self.segments.faults,
+            "lost_segments": self.segments.lost,
             "counts_agree": self.compared.agree,
             "chain": self.chains[-1]["chain"] if self.chains else None,
             "findings": [[found.recording, found.fault, found.detail, found.proven] for found in self.findings],
@@ -118,6 +125,7 @@ class AuditReport:
             "counts": self.compared.journal,
             "counts_agree": self.compared.agree,
             "strange_record": self.compared.strange,
+            "segments": {"checked": self.segments.checked, "faults": self.segments.faults},
             "findings": [
                 {"recording": found.recording, "key": found.key, "fault": found.fault, "detail": found.detail}
                 for found in self.findings

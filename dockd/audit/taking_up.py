@@ -11,14 +11,14 @@ from dockd.audit.reading import stands
 from dockd.audit.report import AuditReport, Finding
 from dockd.custody.chain import rfc3339
 from dockd.events import Audit
-from dockd.journal import recordings
+from dockd.journal import recordings, segments
 from dockd.journal.chain_break import note_break
 from dockd.journal.transaction import Transaction
 from dockd.paths import StatePaths
 from dockd.runtime.randomness import SystemRandomness
 
 _LAST: Final = "audit_last"
-_FIGURES: Final = ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok", "counts_agree")
+_FIGURES: Final = ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok", "counts_agree", "segments_ok")
 
 
 def record_audit(tx: Transaction, found: dict[str, Any]) -> None:
@@ -32,8 +32,11 @@ def record_audit(tx: Transaction, found: dict[str, Any]) -> None:
         record_finding(tx, Finding(uid, "", fault, detail, proven))
     for uid in found["good_again"]:
         record_good_again(tx, uid)
-    # An audit that an older dockd made, and left here, did not compare the counts.
-    figures: dict[str, Any] = {name: {"counts_agree": None, **found}[name] for name in _FIGURES}
+    # An audit that an older dockd made, and left here, did not compare the counts, and not the signed segments.
+    unknown = {"counts_agree": None, "segments_ok": None}
+    figures: dict[str, Any] = {name: {**unknown, **found}[name] for name in _FIGURES}
+    for chain, first in found.get("lost_segments", ()):
+        segments.segment_lost(tx, chain, first)
     tx.append(Audit(**figures))
     if not found["chain_ok"]:
         note_break(tx, str(found.get("chain_break") or "an audit found a chain broken"))

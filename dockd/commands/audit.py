@@ -71,5 +71,8 @@ def _print(report: AuditReport) -> None:
     print(f"  counts, again from the records: {'the same' if report.compared.agree else 'NOT the same'}")
     for sentence in report.compared.told():
         print(f"    {plain_text(sentence)}")
+    print(f"  {found['segments']['checked']} signed segments were looked at in the store")
+    for key, fault in found["segments"]["faults"].items():
+        print(f"  {fault}: {key}")
     for finding in report.findings:
         print(f"  {finding.fault}: {finding.key} ({finding.detail})")

@@ -145,6 +145,11 @@ def segment_stored(tx: Transaction, segment: SegmentRow, stored_utc: str) -> Non
     tx.run("UPDATE segment SET stored_utc = ? WHERE chain = ? AND first = ?", stored_utc, segment.chain, segment.first)
 
 
+def segment_lost(tx: Transaction, chain: int, first: int) -> None:
+    """The store does not hold a segment any more: it is brought there again."""
+    tx.run("UPDATE segment SET stored_utc = NULL WHERE chain = ? AND first = ?", chain, first)
+
+
 def unstamped_segment(tx: Transaction) -> SegmentRow | None:
     """The newest segment of the present chain that is in the store, if it has no time stamp yet."""
     row = tx.one(

@@ -123,7 +123,7 @@ def _state(
 
 def _audit(audit: Mapping[str, Any]) -> AuditState:
     last = audit["last"] or {}
-    names = ("ts", "checked", "unaccounted", "missing", "altered", "chain_ok", "counts_agree")
+    names = ("ts", "checked", "unaccounted", "missing", "altered", "chain_ok", "counts_agree", "segments_ok")
     return AuditState(
         running=audit["running"],
         checked=audit.get("checked"),

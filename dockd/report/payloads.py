@@ -115,6 +115,7 @@ class AuditState(Part):
     last_altered: int | None = None
     last_chain_ok: bool | None = None
     last_counts_agree: bool | None = None
+    last_segments_ok: bool | None = None
 
 
 Phase = Literal["idle", "working", "waiting", "attention", "paused", "stopping"]
@@ -275,7 +276,7 @@ PUBLIC_FIELDS: dict[str, tuple[str, ...]] = {
     "clock_stepped": ("step_ms",),
     "integrity_failure": ("recording", "key"),
     "store_fault_over": (*_RECORDING, "fault", "key"),
-    "audit": ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok", "counts_agree"),
+    "audit": ("checked", "sample", "unaccounted", "missing", "altered", "chain_ok", "counts_agree", "segments_ok"),
     "custody_acknowledged": (),
     "key_registered": ("public_key", "fingerprint", "replaces"),
     "key_rotated": ("old_public_key", "new_public_key"),

@@ -176,6 +176,9 @@ def count_alerts(tx: Transaction, counts: dict[str, int]) -> dict[str, str | Non
         "counts_disagree": f"the audit of {last['ts']} found the journal's counts and its records apart"
         if last and last.get("counts_agree") is False
         else None,
+        "custody_at_fault": f"the audit of {last['ts']} found signed custody records missing or altered in the store"
+        if last and last.get("segments_ok") is False
+        else None,
         "chain_broken": noted_break(tx),
     }
 

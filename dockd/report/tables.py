@@ -93,6 +93,7 @@ def _audit_text(audit: dict[str, Any]) -> str:
         faults = ", ".join(f"{name} {last[name]}" for name in ("missing", "altered") if last[name])
         chain = "" if last["chain_ok"] else ", custody chain BROKEN"
         chain += ", counts DISAGREE" if last.get("counts_agree") is False else ""
+        chain += ", signed records AT FAULT in the store" if last.get("segments_ok") is False else ""
         text = f"last audit {last['ts']}: {last['checked']} read back, {faults or 'all as they were'}{chain}"
     if audit.get("total"):
         text += f"; one {'runs' if audit['running'] else 'waits'} at {audit['checked']} of {audit['total']}"

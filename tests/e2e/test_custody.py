@@ -175,3 +175,26 @@ def test_what_lies_where_a_segment_belongs_stops_the_wipe(make_dock):
     dock.chain_whole = False
     dock.start()
     nothing_is_wiped_until_it_is_acknowledged(dock, 2)
+
+
+def test_an_audit_finds_what_the_store_lost_of_the_signed_log_and_it_is_brought_there_again(make_dock):
+    dock = make_dock(wipe_mode="off")
+    dock.start()
+    dock.cameras.add("CAM1", FILES)
+    dock.wait_stored(2)
+    dock.until(lambda: covered(dock)[0] >= dock.status()["dock"]["seq"], "all records are signed and in the store")
+    assert dock.audit()["segments"]["faults"] == {}
+    lost, altered, *_ = sorted(dock.store.rglob("*.sha256"))
+    whole = altered.read_bytes()
+    lost.unlink()
+    altered.write_bytes(whole.replace(b"1", b"2", 1))
+    faults = dock.audit(codes=(1,))["segments"]["faults"]
+    assert faults == {
+        str(path.relative_to(dock.store)): what for path, what in ((lost, "missing"), (altered, "altered"))
+    }
+    dock.wait_alert("custody_at_fault")
+    dock.until(lost.exists, "what was lost is there again")
+    altered.write_bytes(whole)
+    dock.until(lambda: covered(dock)[0] >= dock.status()["dock"]["seq"], "the audits' records are signed too")
+    assert dock.audit()["segments"]["faults"] == {}
+    dock.wait_no_alert("custody_at_fault")
