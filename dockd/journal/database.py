@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
 from dockd.custody.chain import GENESIS, chain_name, find_break, line_digest
-from dockd.errors import JournalBusyError, JournalDamagedError, JournalTooNewError, SpoolFullError
+from dockd.errors import JournalBusyError, JournalDamagedError, JournalTooNewError, ServiceMissingError, SpoolFullError
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 def _check_before_touching(path: Path) -> None:
     """Look at an existing journal read-only: opening it for writing would already change its files."""
     try:
-        connection = open_for_reading(path)
+        connection = open_for_reading(path, any_version=True)
     except FileNotFoundError:
         return
     try:
@@ -85,11 +85,11 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def open_for_reading(path: Path, *, in_use: bool = False) -> sqlite3.Connection:
+def open_for_reading(path: Path, *, in_use: bool = False, any_version: bool = False) -> sqlite3.Connection:
     """Open the journal without any way to write to it; `in_use` tells that a daemon has it open.
 
     Raises FileNotFoundError if there is no journal, or one that a daemon has only begun to make;
-    JournalTooNewError or JournalDamagedError.
+    JournalTooNewError, JournalDamagedError, and ServiceMissingError for an older one unless `any_version`.
     """
     if not path.exists() or path.stat().st_size == 0:
         raise FileNotFoundError(path)
@@ -113,6 +113,12 @@ def open_for_reading(path: Path, *, in_use: bool = False) -> sqlite3.Connection:
         if version == 0:
             connection.close()
             raise FileNotFoundError(path)
+        if version < SCHEMA_VERSION and not any_version:
+            connection.close()
+            raise ServiceMissingError(
+                f"{path} is of an earlier version of dockd",
+                "Nothing is wrong with it: start dockd, which takes it over.",
+            )
         return connection
 
     return guarded(connect)
@@ -134,20 +140,28 @@ def schema_script(version: int) -> str:
 
 
 def migrate(connection: sqlite3.Connection, script: Callable[[int], str] = schema_script) -> None:
-    """Bring the schema up to date, each version in one transaction: all of it or nothing."""
+    """Bring the schema up to date, each version in one transaction: all of it or nothing.
+
+    A new journal gets all of them in one: whoever reads it meanwhile finds it made, or not yet.
+    """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    while version < SCHEMA_VERSION:
-        version += 1
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in _statements(script(version)):
+    steps = range(version + 1, SCHEMA_VERSION + 1)
+    for versions in [steps] if version == 0 else [[step] for step in steps]:
+        _migrate_to(connection, [(step, script(step)) for step in versions])
+
+
+def _migrate_to(connection: sqlite3.Connection, scripts: Sequence[tuple[int, str]]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for version, script in scripts:
+            for statement in _statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version}")
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
 
 
 def _statements(script: str) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from journal_desk import DOCK, Desk, HandClock, desk_in, raw
 
 from dockd.custody.chain import find_break
-from dockd.errors import DockdError, JournalDamagedError, JournalTooNewError
+from dockd.errors import DockdError, JournalDamagedError, JournalTooNewError, ServiceMissingError
 from dockd.events import ClockStepped
 from dockd.journal import database
 from dockd.journal.database import (
@@ -99,14 +99,12 @@ def test_a_migration_that_fails_in_the_middle_leaves_nothing(tmp_path: Path) -> 
 def test_of_two_migrations_the_first_stands_when_the_second_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-
     def script(version: int) -> str:
-        if version <= SCHEMA_VERSION:
-            return schema_script(version)
         return "ALTER TABLE meta ADD COLUMN more TEXT;\nDROP TABLE record;\nSELECT no_such_function();\n"
 
     with closing(fresh(tmp_path / "journal.db")) as connection:
+        migrate(connection)
+        monkeypatch.setattr(database, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
         with pytest.raises(sqlite3.OperationalError):
             migrate(connection, script=script)
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
@@ -123,6 +121,30 @@ def test_a_migration_of_a_journal_in_use_keeps_what_is_in_it(closed: Path, monke
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
         assert connection.execute("SELECT line FROM record ORDER BY seq").fetchall() == before
         migrate(connection, script=lambda version: pytest.fail("it is up to date"))
+
+
+def test_a_new_journal_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Whoever looks while it is made must not find a schema that no dockd has ever worked with."""
+    path, seen = tmp_path / "journal.db", []
+
+    def script(version: int) -> str:
+        with closing(fresh(path)) as other:
+            seen.append(other.execute("PRAGMA user_version").fetchone()[0])
+        return schema_script(version)
+
+    with closing(fresh(path)) as connection:
+        migrate(connection, script=script)
+    assert seen == [0] * SCHEMA_VERSION
+
+
+def test_a_journal_of_an_earlier_version_is_nothing_damaged(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    with pytest.raises(ServiceMissingError, match="earlier version"):
+        open_for_reading(closed)
+    monkeypatch.setattr(database, "schema_script", lambda version: "CREATE TABLE extra (x);\n")
+    monkeypatch.setattr(database.migrate, "__defaults__", (database.schema_script,))
+    open_for_writing(closed).close()
+    open_for_reading(closed).close()
 
 
 def test_a_schema_file_that_ends_within_a_statement_is_refused(tmp_path: Path) -> None:
