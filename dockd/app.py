@@ -229,7 +229,7 @@ class Daemon:
             self.alerts,
             usable=lambda: self.keeper.usable,
             wipe_on=lambda: self.wipe_mode != "off",
-            begin_chain=lambda tx, head: begin_after(tx, self._started_event(), head),
+            begin_chain=lambda tx, head: begin_after(tx, self._started_event(), head, self.proving.notary.keyring.key),
             seen_s=self.seen_s,
             poke=lambda: self.bays.poke_all() if self.bays is not None else None,
         )

@@ -15,6 +15,8 @@ from journal_desk import CAMERA, DOCK, PATH, STARTED, Desk
 from dockd.custody.chain import rfc3339
 from dockd.custody.keys import SigningKey
 from dockd.custody.segments import DigestList, segment_name
+from dockd.custody.sshsig import ROTATION
+from dockd.custody.trust import rotation_statement
 from dockd.events import KeyRegistered, KeyRotated
 from dockd.identity import CameraIdentity, custody_prefix
 from dockd.journal.segments import add_segment, chains, lines_between, newest_segment, segments_of
@@ -62,13 +64,14 @@ class CustodyDesk:
         """Replace the key; both sign that, once all before is signed with the old one."""
         self.cut()
         new = SigningKey.generate()
-        statement = f"{self.key.public.line} is replaced by {new.public.line}"
+        chain = self.desk.journal.head.chain
+        statement = rotation_statement(DOCK, chain, self.key.public, new.public)
         event = KeyRotated(
             old_public_key=self.key.public.line,
             new_public_key=new.public.line,
             statement=statement,
-            old_signature=self.key.sign(statement.encode()),
-            new_signature=new.sign(statement.encode()),
+            old_signature=self.key.sign(statement.encode(), ROTATION),
+            new_signature=new.sign(statement.encode(), ROTATION),
         )
         self.desk.do(lambda tx: tx.append(event))
         self.key = new

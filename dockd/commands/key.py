@@ -12,13 +12,14 @@ from dockd.commands.common import journal_read_only
 from dockd.config import Config, load_config
 from dockd.custody.chain import rfc3339
 from dockd.custody.keys import SigningKey
-from dockd.custody.sshsig import CUSTODY, PublicKey
+from dockd.custody.sshsig import CUSTODY, ROTATION, PublicKey
+from dockd.custody.trust import rotation_statement
 from dockd.durable import fsync_dir
 from dockd.errors import EXIT_DONE, EXIT_FOUND_WRONG, SigningKeyError, UsageError
 from dockd.events import KeyRotated
 from dockd.journal.journal import Journal
 from dockd.journal.segments import sign_rest
-from dockd.journal.signing_key import register_key, registered_key, rotate_key, rotation_statement
+from dockd.journal.signing_key import register_key, registered_key, rotate_key
 from dockd.journal.transaction import Transaction
 from dockd.parts import dock_name, key_place
 from dockd.paths import StatePaths, lock_state_dir
@@ -41,24 +42,44 @@ def init(config_path: Path) -> int:
         registered = None if journal is None else journal.run_in_thread(registered_key)
         if not place.credential:
             finish_rotation(place, registered)
-        if place.path.exists():
-            key = SigningKey.load(place.path, credential=place.credential)
-            if registered in (None, key.public):
-                print("there is a key already", file=sys.stderr)
-                print(signer_line(dock_name(config), key.public))
-                return EXIT_DONE
-        elif place.credential:
-            raise SigningKeyError(f"there is no key in {place.path}", _ELSEWHERE)
-        else:
-            StatePaths(config.dock.state_dir).prepare()
-            key = SigningKey.generate()
-            key.save(place.path)
+        found = _usable(place, registered)
+        if found is not None:
+            print("there is a key already", file=sys.stderr)
+            print(signer_line(dock_name(config), found.public))
+            return EXIT_DONE
+        if place.credential:
+            raise SigningKeyError(f"there is no key of this dock's in {place.path}", _ELSEWHERE)
+        StatePaths(config.dock.state_dir).prepare()
+        _put_aside(place.path)
+        key = SigningKey.generate()
+        key.save(place.path)
         if journal is not None and registered is not None:
             public = key.public
             journal.run_in_thread(lambda tx: register_key(tx, public))
             print(f"in place of the key {registered.fingerprint}; that is recorded", file=sys.stderr)
     print(signer_line(dock_name(config), key.public))
     return EXIT_DONE
+
+
+def _usable(place: KeyPlace, registered: PublicKey | None) -> SigningKey | None:
+    """The key in its place, if it can be used and is the one that this dock registered."""
+    try:
+        found = SigningKey.load(place.path, credential=place.credential)
+    except SigningKeyError:
+        return None
+    return found if registered in (None, found.public) else None
+
+
+def _put_aside(path: Path) -> None:
+    """Keep what lies in the key's place under another name: it may be evidence of what happened to it."""
+    if not os.path.lexists(path):
+        return
+    for number in range(1, 1000):
+        aside = path.with_name(f"{path.name}.unusable-{number}")
+        if not os.path.lexists(aside):
+            os.rename(path, aside)
+            print(f"what was there is kept as {aside}", file=sys.stderr)
+            return
 
 
 def show(config_path: Path) -> int:
@@ -93,7 +114,8 @@ def rotate(config_path: Path) -> int:
             raise UsageError("this dock has never run, so there is nothing to rotate", "See: dockd key init")
         registered = journal.run_in_thread(registered_key)
         finish_rotation(place, registered)
-        old = SigningKey.load(place.path)
+        # One that others could read is still good enough to name its successor, which it then does.
+        old = SigningKey.load(place.path, credential=True)
         if registered is not None and registered != old.public:
             raise SigningKeyError(f"the key {old.public.fingerprint} is not the one that this dock registered")
         new = SigningKey.generate()
@@ -117,8 +139,8 @@ def _rotate(place: KeyPlace, journal: Journal, old: SigningKey, new: SigningKey)
             old_public_key=old.public.line,
             new_public_key=new.public.line,
             statement=statement,
-            old_signature=old.sign(statement.encode()),
-            new_signature=new.sign(statement.encode()),
+            old_signature=old.sign(statement.encode(), ROTATION),
+            new_signature=new.sign(statement.encode(), ROTATION),
         )
         rotate_key(tx, event)
 

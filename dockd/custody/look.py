@@ -12,7 +12,7 @@ from typing import Any, Final
 from dockd.custody.breaks import CustodyBreakError
 from dockd.custody.chain import CHAIN_NAME_DIGITS, BadLineError, line_digest, read_line
 from dockd.custody.passport_check import PASSPORT_MARKS, Recordings, check_passport
-from dockd.custody.segments import LONGEST_RECORDS, parse_segment_name, segment_name
+from dockd.custody.segments import parse_segment_name, segment_name
 from dockd.custody.trust import Trust
 from dockd.custody.verify import LONGEST_LINE_BYTES, KnownHead, OnProgress, Walk, lines_of
 from dockd.identity import plain_text
@@ -21,7 +21,9 @@ _CHAIN: Final = re.compile(r"[0-9a-f]{16}\Z")
 _LEFT_OUT: Final = frozenset({"recordings", "dockings", "holds", "probe"})
 """What a store keeps beside its chains: it may be much, and there are no chains in it."""
 
-_LIST_LIMIT_BYTES: Final = (LONGEST_RECORDS + 1) * 84
+_LIST_LIMIT_BYTES: Final = 64 * 1024 * 1024
+"""One that had to wait for a key in place of a lost one may be long."""
+
 _SIGNATURE_LIMIT_BYTES: Final = 64 * 1024
 
 

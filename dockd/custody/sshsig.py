@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 CUSTODY: Final = "dockd-custody"
 """The namespace of what a dock signs of its chain."""
 
+ROTATION: Final = "dockd-key-rotation"
+"""The namespace of what both keys sign when one takes the other's place."""
+
 APPROVAL: Final = "dockd-approval"
 """The namespace of a person's word for the lifting of a hold."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 from dockd.custody.breaks import CustodyBreakError
 from dockd.custody.chain import BadLineError
-from dockd.custody.sshsig import CUSTODY, BadSignatureError, PublicKey, Signers, verify
+from dockd.custody.sshsig import CUSTODY, ROTATION, BadSignatureError, PublicKey, Signers, verify
 from dockd.events import KeyRegistered, KeyRotated
 
 KEY_EVENTS: Final = frozenset({KeyRegistered.event, KeyRotated.event})
@@ -20,6 +21,17 @@ STRANGER: Final = (
     "Whoever signed this did not do it with a key that counts here: a foreign key, one that was replaced before, or a "
     "list of signers that lacks it."
 )
+
+
+def rotation_statement(dock: str, chain: str, old: PublicKey, new: PublicKey) -> str:
+    """What both keys sign when one takes the other's place."""
+    return f"dockd key rotation\ndock {dock}\nchain {chain}\nold {old.line}\nnew {new.line}\n"
+
+
+def is_rotation(statement: str, dock: str, old: PublicKey, new: PublicKey) -> bool:
+    """Whether a statement is that of this dock's rotation from one key to the other, in whichever chain."""
+    found = re.search(r"^chain ([0-9a-f]{16})$", statement, re.MULTILINE)
+    return found is not None and statement == rotation_statement(dock, found[1], old, new)
 
 
 @dataclass(slots=True)
@@ -63,9 +75,12 @@ class KeyBook:
         new = PublicKey.parse(str(record.get("new_public_key")))
         if old != self.current:
             raise BadSignatureError(f"{old.fingerprint} was not the dock's key, so it cannot hand over")
-        statement = str(record.get("statement")).encode(errors="surrogatepass")
+        text = str(record.get("statement"))
+        if not is_rotation(text, str(record.get("dock")), old, new):
+            raise BadSignatureError("the statement is not that the one key takes the other's place")
+        statement = text.encode(errors="surrogatepass")
         for key, name in ((old, "old"), (new, "new")):
-            if verify(str(record.get(f"{name}_signature")), CUSTODY, statement) != key:
+            if verify(str(record.get(f"{name}_signature")), ROTATION, statement) != key:
                 raise BadSignatureError(f"the statement is not signed by the {name} key")
         return new
 

@@ -11,7 +11,7 @@ from dockd.custody.segments import LONGEST_RECORDS, DigestList
 from dockd.custody.sshsig import PublicKey
 from dockd.errors import JournalDamagedError
 from dockd.journal.database import LINE_BYTES
-from dockd.journal.signing_key import signs_since
+from dockd.journal.signing_key import in_this_chain, signs_since
 from dockd.journal.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ def newest_segment(tx: Transaction, chain: int) -> SegmentRow | None:
 
 def unstored_segments(tx: Transaction, limit: int = 16) -> list[SegmentRow]:
     """Segments that were signed and not yet seen in the store, in order."""
-    sql = f"SELECT {_COLUMNS} FROM segment WHERE stored_utc IS NULL ORDER BY chain, first LIMIT ?"  # noqa: S608
+    # What another dock has gone on with is not added to: it would look like a fork of that one's making.
+    sql = f"""SELECT {_COLUMNS} FROM segment WHERE stored_utc IS NULL AND NOT EXISTS (
+                  SELECT 1 FROM foreign_head JOIN chain ON chain.name = foreign_head.chain
+                  WHERE chain.id = segment.chain)
+              ORDER BY chain DESC, first LIMIT ?"""  # noqa: S608 - constant columns
     return [SegmentRow(*row) for row in tx.all(sql, limit)]
 
 
@@ -104,17 +108,52 @@ def next_uncut(tx: Transaction, longest: int = LONGEST_RECORDS) -> Uncut:
     return Uncut(tx.chain, first, before, lines_between(tx, tx.chain, first, last))
 
 
-def sign_rest(tx: Transaction, key: SigningKey, signed_utc: str) -> None:
-    """Sign all of the present chain that is not signed yet; for when the key is about to change.
+def sign_rest(tx: Transaction, key: SigningKey, signed_utc: str, *, at_most: int = 1_000_000) -> None:
+    """Sign what is not signed yet of the present chain, in `at_most` segments; for when something is about to change.
 
-    Raises JournalDamagedError if the chain is broken there.
+    Nothing is signed with a key that the chain does not name. Raises JournalDamagedError if it is broken there.
     """
-    while (rest := next_uncut(tx)).lines:
+    for _ in range(at_most if in_this_chain(tx, key.public) else 0):
+        rest = next_uncut(tx)
+        if not rest.lines:
+            return
         broken = find_break(rest.lines, seq=rest.first, prev=rest.before_sha256)
         if broken is not None:
             raise JournalDamagedError(f"record {broken.seq} of the present chain breaks it: {broken.what}")
         digests = DigestList.of(rest.lines, rest.first - 1, rest.before_sha256)
         add_segment(tx, rest.chain, digests, key.public, key.sign(digests.text()), signed_utc)
+
+
+def sign_tails(tx: Transaction, key: SigningKey, signed_utc: str) -> None:
+    """Sign what earlier chains left unsigned, as far as they are whole and their key was this one."""
+    for chain, _ in list(chains(tx)):
+        if chain == tx.chain or not _named_last(tx, chain, key.public):
+            continue
+        newest = newest_segment(tx, chain)
+        first, before = (1, GENESIS) if newest is None else (newest.last + 1, newest.head_sha256)
+        while lines := lines_between(tx, chain, first, first + LONGEST_RECORDS - 1):
+            broken = find_break(lines, seq=first, prev=before)
+            whole = lines if broken is None else lines[: broken.seq - first]
+            if whole:
+                digests = DigestList.of(whole, first - 1, before)
+                add_segment(tx, chain, digests, key.public, key.sign(digests.text()), signed_utc)
+                first, before = digests.last + 1, digests.head
+            if broken is not None:
+                break
+
+
+def _named_last(tx: Transaction, chain: int, key: PublicKey) -> bool:
+    """Whether a chain has an unsigned tail, and the key that it named last is this one."""
+    signed, last = (tx.one(f"SELECT max({what}) FROM {table} WHERE chain = ?", chain) for what, table in _ENDS)  # noqa: S608
+    if signed is None or last is None or (signed[0] or 0) >= (last[0] or 0):
+        return False
+    sql = f"""SELECT {LINE_BYTES} FROM record WHERE chain = ? AND (line LIKE '%"event":"key_registered"%'
+              OR line LIKE '%"event":"key_rotated"%') ORDER BY seq DESC LIMIT 1"""  # noqa: S608 - constant
+    row = tx.one(sql, chain)
+    return row is not None and key.line.encode() in row[0]
+
+
+_ENDS = (("last", "segment"), ("seq", "record"))
 
 
 def digest_list(tx: Transaction, segment: SegmentRow) -> DigestList:

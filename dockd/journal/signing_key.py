@@ -47,11 +47,6 @@ def signs_since(tx: Transaction) -> int:
     return int(tx.meta(_SINCE) or 1)
 
 
-def rotation_statement(dock: str, chain: str, old: PublicKey, new: PublicKey) -> str:
-    """What both keys sign when one takes the other's place."""
-    return f"dockd key rotation\ndock {dock}\nchain {chain}\nold {old.line}\nnew {new.line}\n"
-
-
 def rotate_key(tx: Transaction, event: KeyRotated) -> None:
     """Record a rotation that both keys have signed."""
     _note(tx, event.new_public_key, tx.append(event))

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dockd.custody.chain import line_digest
+from dockd.custody.chain import line_digest, rfc3339
 from dockd.errors import JournalDamagedError
 from dockd.events import DockStarted, Head, IntegrityFailure
 from dockd.journal import configuration, dockings, recordings
-from dockd.journal.chain_break import note_break
-from dockd.journal.database import check_recent_chain
+from dockd.journal.chain_break import note_break, noted_break
+from dockd.journal.database import LINE_BYTES, check_recent_chain
+from dockd.journal.segments import sign_rest
+from dockd.journal.signing_key import register_key
 from dockd.journal.transaction import Transaction
+
+if TYPE_CHECKING:
+    from dockd.custody.keys import SigningKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +38,11 @@ class Started:
 def knows(tx: Transaction, head: Head) -> bool:
     """Whether a head that was once this dock's is a record of this journal."""
     row = tx.one(
-        "SELECT line FROM record JOIN chain ON chain.id = record.chain WHERE chain.name = ? AND seq = ?",
+        f"SELECT {LINE_BYTES} FROM record JOIN chain ON chain.id = record.chain WHERE chain.name = ? AND seq = ?",  # noqa: S608
         head.chain,
         head.seq,
     )
-    return row is not None and line_digest(row[0]) == head.sha256
+    return row is not None and line_digest(row[0].decode("utf-8", "replace")) == head.sha256
 
 
 def start(
@@ -46,7 +53,7 @@ def start(
     Dockings that a former run left open are over: that a folder camera stayed cannot be shown.
     """
     rolled_back = witness is not None and not knows(tx, witness)
-    broken = _recent_break(tx)
+    broken = _recent_break(tx) or _noted_here(tx)
     if broken is not None:
         # Footage is taken in all the same; what is recorded of it goes into a chain that is whole.
         tx.begin_chain(event.model_copy(update={"predecessor": witness or "unknown"}), acknowledged=False)
@@ -82,7 +89,21 @@ def _recent_break(tx: Transaction) -> str | None:
     return None
 
 
-def begin_after(tx: Transaction, event: DockStarted, predecessor: Head) -> None:
-    """Begin a chain behind one that this journal does not have; nothing is wiped until that is acknowledged."""
+def _noted_here(tx: Transaction) -> str | None:
+    """A break of the present chain that was found while the daemon ran, or by an audit."""
+    noted = noted_break(tx)
+    return noted if noted is not None and noted.startswith(f"chain {tx.head.chain}: ") else None
+
+
+def begin_after(tx: Transaction, event: DockStarted, predecessor: Head, key: SigningKey | None) -> None:
+    """Begin a chain behind one that this journal does not have; nothing is wiped until that is acknowledged.
+
+    What the one before still has to be signed is signed, and the new one says which key signs it, all at once.
+    """
+    if key is not None:
+        with suppress(JournalDamagedError):
+            sign_rest(tx, key, rfc3339(tx.clock.now()))
     tx.begin_chain(event.model_copy(update={"predecessor": predecessor}), acknowledged=False)
+    if key is not None:
+        register_key(tx, key.public)
     tx.insert("foreign_head", chain=predecessor.chain, seq=predecessor.seq, sha256=predecessor.sha256)

@@ -13,7 +13,7 @@ import structlog
 
 from dockd.alerts import AlertBoard
 from dockd.custody.chain import rfc3339
-from dockd.errors import DockdError, StoreUnknownError
+from dockd.errors import DockdError, StoreUnavailableError, StoreUnknownError
 from dockd.journal.journal import Journal
 from dockd.paths import Forbidden
 from dockd.stages.lane import StoreLane
@@ -70,6 +70,10 @@ class StoreKeeper:
                 self.status = status
             except DockdError as error:
                 self._down(error)
+            except Exception as error:
+                # A defect, or an answer that nobody thought of: the store is not used, and is looked at again.
+                log.exception("internal_error", error=str(error))
+                self._down(StoreUnavailableError(f"the store cannot be examined: {error}"))
             else:
                 self._up()
             await asyncio.sleep(LOOK_S)

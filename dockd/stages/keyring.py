@@ -9,12 +9,15 @@ from typing import Final
 
 import structlog
 
+from dockd.custody.chain import rfc3339
 from dockd.custody.keys import SigningKey
 from dockd.custody.sshsig import PublicKey
 from dockd.durable import fsync_dir
 from dockd.errors import SigningKeyError
 from dockd.journal.journal import Journal
+from dockd.journal.segments import sign_tails
 from dockd.journal.signing_key import note_key_problem, register_key, registered_key
+from dockd.journal.transaction import Transaction
 
 log = structlog.get_logger()
 
@@ -52,7 +55,10 @@ class Keyring:
             made.key = _load(place, registered)
         except SigningKeyError as error:
             made.problem = error
-            log.error("signing_key_unusable", error=error.message, hint=error.hint)
+        except OSError as error:
+            made.problem = SigningKeyError(f"the signing key {place.path} cannot be used: {error}")
+        if made.problem is not None:
+            log.error("signing_key_unusable", error=made.problem.message, hint=made.problem.hint)
         else:
             made.register(journal)
         problem = None if made.problem is None else made.problem.message
@@ -60,10 +66,16 @@ class Keyring:
         return made
 
     def register(self, journal: Journal) -> None:
-        """See to it that the present chain says which key signs it."""
-        if self.key is not None:
-            public = self.key.public
-            journal.run_in_thread(lambda tx: register_key(tx, public))
+        """See to it that the present chain says which key signs it, and that earlier ones are signed to their end."""
+        key = self.key
+        if key is None:
+            return
+
+        def tell(tx: Transaction) -> None:
+            register_key(tx, key.public)
+            sign_tails(tx, key, rfc3339(tx.clock.now()))
+
+        journal.run_in_thread(tell)
 
 
 def _load(place: KeyPlace, registered: PublicKey | None) -> SigningKey:

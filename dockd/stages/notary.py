@@ -18,14 +18,16 @@ import structlog
 from dockd.alerts import AlertBoard
 from dockd.custody.chain import Break, find_break, rfc3339
 from dockd.custody.segments import LONGEST_RECORDS, DigestList, head_text, segment_name
+from dockd.custody.sshsig import CUSTODY, BadSignatureError, verify
 from dockd.direct_io import Buffer
-from dockd.errors import DockdError, StoreConflictError, TransientError
+from dockd.errors import JournalDamagedError, StoreConflictError, StoreUnknownError, TransientError
 from dockd.events import Head
-from dockd.identity import custody_prefix
+from dockd.identity import custody_prefix, plain_text
 from dockd.journal import queries, segments
 from dockd.journal.chain_break import note_break
 from dockd.journal.journal import Journal
 from dockd.journal.segments import SegmentRow
+from dockd.journal.signing_key import in_this_chain
 from dockd.journal.transaction import Transaction
 from dockd.runtime.clock import Clock
 from dockd.runtime.workers import Worker
@@ -100,7 +102,9 @@ class Notary:
             problem = ("chain-broken", f"the custody chain is broken: {self.broken}")
         elif self.conflict is not None:
             problem = ("custody-conflict", self.conflict)
-        return CustodyState(problem, self.heads_checked_s is not None)
+        checked_s = self.heads_checked_s
+        fresh = checked_s is not None and self.clock.monotonic_s() - checked_s < 2 * AT_LEAST_S
+        return CustodyState(problem, heads_checked=fresh)
 
     def payload(self, tx: Transaction) -> dict[str, Any]:
         """The custody log's part of the status: how far it is signed and stored, the key, and the signed head."""
@@ -130,43 +134,54 @@ class Notary:
         self._tell()
         while True:
             self._wake.clear()
-            pause_s = IDLE_LOOK_S
-            if self.usable():
-                try:
-                    await self._step()
-                    self._pause_s = 0.0
-                except StoreConflictError as error:
-                    await self._disputed(error)
-                except TransientError as error:
-                    self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._pause_s * 2))
-                    log.warning("custody_waits", error=error.message, hint=error.hint)
-                except (DockdError, OSError, ValueError, AssertionError) as error:
-                    self._pause_s = LONGEST_PAUSE_S
-                    log.exception("internal_error", error=str(error))
-                    self.alerts.put("internal_error", "custody", str(error), about="dock")
-                if self._pause_s:
-                    await asyncio.sleep(self._pause_s)
-            await asyncio.sleep(LOOK_S)
+            await self._try()
+            await asyncio.sleep(max(LOOK_S, self._pause_s))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
+                async with asyncio.timeout(IDLE_LOOK_S):
                     await self._wake.wait()
+
+    async def _try(self) -> None:
+        """One step; whatever goes wrong with it stops signing, and never the daemon."""
+        try:
+            await self._step()
+        except StoreConflictError as error:
+            await self._disputed(error)
+        except (TransientError, StoreUnknownError) as error:
+            self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._pause_s * 2))
+            log.warning("custody_waits", error=error.message, hint=error.hint)
+        except JournalDamagedError:
+            raise
+        except Exception as error:
+            self._pause_s = LONGEST_PAUSE_S
+            log.exception("internal_error", error=str(error))
+            self.alerts.put("internal_error", "custody", str(error), about="dock")
+        else:
+            self._pause_s = 0.0
+            self.alerts.put("internal_error", "custody", None)
 
     async def finish(self) -> None:
         """At the daemon's end: sign what there is; the next run brings it into the store."""
         key = self.keyring.key
         if key is None or self.broken is not None:
             return
-        await self.journal.run(lambda tx: segments.sign_rest(tx, key, rfc3339(tx.clock.now())))
+        # No more than the time for last words allows; the rest is signed by the next run.
+        await self.journal.run(lambda tx: segments.sign_rest(tx, key, rfc3339(tx.clock.now()), at_most=4))
 
     async def _step(self) -> None:
-        if self.heads_checked_s is None or self.clock.monotonic_s() - self.heads_checked_s >= AT_LEAST_S:
+        if self.usable() and (
+            self.heads_checked_s is None or self.clock.monotonic_s() - self.heads_checked_s >= AT_LEAST_S
+        ):
             await self._check_heads()
-        if self.keyring.key is None or self.broken is not None:
-            return
-        while await self._due():
+        while self.keyring.key is not None and self.broken is None and await self._due():
             if not await self._cut():
                 break
+        if not self.usable():
+            return
         await self._store_all()
+        if self.conflict is not None:
+            log.info("custody_conflict_over")
+            self.conflict = None
+            self._tell()
 
     async def _check_heads(self) -> None:
         """Whether the store's newest record in this dock's name is on one of this journal's chains."""
@@ -174,10 +189,9 @@ class Notary:
         if found is not None:
             log.error("chain_not_ours", chain=found.chain, seq=found.seq)
             await self.journal.run(lambda tx: self.begin_chain(tx, found))
-            await asyncio.to_thread(self.keyring.register, self.journal)
             self.broken = self.conflict = None
             self._tell()
-            what = f"the store holds record {found.seq} of chain {found.chain}, which this dock did not write"
+            what = f"the store holds record {found.seq} of chain {plain_text(found.chain)}, not written by this dock"
             self.alerts.put("chain_not_acknowledged", "dock", what)
         self.heads_checked_s = self.clock.monotonic_s()
 
@@ -204,10 +218,9 @@ class Notary:
         return bool(due)
 
     async def _cut(self) -> bool:
-        """Sign the next segment; False if the chain is broken there."""
+        """Sign the next segment; False if it cannot be: the chain is broken there, or another one by now."""
         key = self.keyring.key
         assert key is not None
-
         rest = await self.journal.run(lambda tx: segments.next_uncut(tx, LONGEST_RECORDS))
 
         def sign() -> tuple[DigestList, str] | Break:
@@ -226,13 +239,14 @@ class Notary:
             return False
         digests, signature = found
 
-        def note(tx: Transaction) -> None:
-            if tx.chain == rest.chain:
-                segments.add_segment(tx, rest.chain, digests, key.public, signature, rfc3339(tx.clock.now()))
+        def note(tx: Transaction) -> bool:
+            if tx.chain != rest.chain or not in_this_chain(tx, key.public):
+                return False
+            segments.add_segment(tx, rest.chain, digests, key.public, signature, rfc3339(tx.clock.now()))
+            return True
 
-        await self.journal.run(note)
         self._cut_s = self.clock.monotonic_s()
-        return True
+        return await self.journal.run(note)
 
     async def _store_all(self) -> None:
         for segment in await self.journal.run(segments.unstored_segments):
@@ -244,6 +258,9 @@ class Notary:
         data = await self.journal.run(lambda tx: objects_of(tx, segment))
         try:
             await self.worker.run(lambda: self._store(segment, data))
+        except BadSignatureError:
+            await self._altered(segment)
+            return
         except StoreConflictError as error:
             if segment.chain == await self.journal.run(lambda tx: tx.chain):
                 raise
@@ -254,11 +271,13 @@ class Notary:
         utc = rfc3339(self.clock.now())
         await self.journal.run(lambda tx: segments.segment_stored(tx, segment, utc))
         log.info("custody_stored", chain=segment.chain_name, first=segment.first, last=segment.last)
-        self.alerts.put("internal_error", "custody", None)
         self.on_stored()
 
     def _store(self, segment: SegmentRow, objects: dict[str, bytes]) -> None:
-        """Put the three objects there and read each back, past every cache."""
+        """Put the three objects there and read each back, past every cache; BadSignatureError if they were altered."""
+        # What was altered in the journal since it was signed must not become what the store keeps for ever.
+        *_, digests, signature = objects.values()
+        verify(signature.decode(), CUSTODY, digests)
         self._buffer = self._buffer or Buffer()
         folder = f"{custody_prefix(self.dock)}/{segment.chain_name}"
         for name, data in objects.items():
@@ -272,11 +291,20 @@ class Notary:
 
     # --- what is wrong -------------------------------------------------------------------------------
 
+    async def _altered(self, segment: SegmentRow) -> None:
+        """The journal's records are no longer the ones that were signed: that segment is not brought anywhere."""
+        what = f"records {segment.first} to {segment.last} were altered after they were signed"
+        log.error("chain_broken", chain=segment.chain_name, what=what)
+        self._given_up.add((segment.chain, segment.first))
+        if segment.chain == await self.journal.run(lambda tx: tx.chain):
+            self.broken = what
+            await self.journal.run(lambda tx: note_break(tx, f"chain {segment.chain_name}: {what}"))
+
     async def _disputed(self, error: StoreConflictError) -> None:
         """Something else lies where a segment belongs: somebody writes in this dock's name."""
         if self.conflict is None:
             log.error("custody_conflict", error=error.message, hint=error.hint)
-        self.conflict = error.message
+        self.conflict = plain_text(error.message)
         self.heads_checked_s = None
         self._pause_s = LONGEST_PAUSE_S
         self._tell()

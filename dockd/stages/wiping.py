@@ -93,7 +93,7 @@ class Wiping:
             proven = await self.journal.run(partial(_in_custody, rows=rows))
             for row in rows:
                 after = row.id
-                if self._postponed(row, now_s) or self._unproven(row, proven[row.id]):
+                if self._postponed(row, now_s) or self._unproven(row, proven[row.id], now_s):
                     if self.whole:
                         return []
                     continue
@@ -122,14 +122,16 @@ class Wiping:
         self.next_s = again_s if self.next_s is None else min(self.next_s, again_s)
         return True
 
-    def _unproven(self, row: RecordingRow, proven: bool | None) -> bool:
+    def _unproven(self, row: RecordingRow, proven: bool | None, now_s: float) -> bool:
         """Whether the gate need not be asked yet: the record of a confirmation is still to be signed and stored."""
         if proven:
             return False
         self.waits = "its custody record is not signed and in the store yet"
-        if proven is None:
-            # What a chain wipes it has confirmed itself: it is read back from the store once more.
+        if proven is None and row.store_fault is None:
+            # What a chain wipes it has confirmed itself: it is read back from the store once more, and not in a circle.
             self.lane.freshen(row.id, row.camera)
+            self._again_s[row.id] = now_s + AGAIN_S
+            self.next_s = now_s + AGAIN_S if self.next_s is None else min(self.next_s, now_s + AGAIN_S)
         return True
 
     async def _settle(self, subject: Subject, outcome: Outcome) -> None:

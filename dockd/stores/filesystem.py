@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -313,10 +314,15 @@ class FilesystemStore:
             try:
                 # Not to wait for ever for the other end of a pipe that somebody put there.
                 fd = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-                with open(fd, "rb") as file:
-                    data = file.read(_SMALL_LIMIT_BYTES + 1)
             except FileNotFoundError:
                 return None
+            try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise StoreConflictError(f"{key} is no file", "Find out who put it there, and take it away.")
+                with open(fd, "rb", closefd=False) as file:
+                    data = file.read(_SMALL_LIMIT_BYTES + 1)
+            finally:
+                os.close(fd)
         if len(data) > _SMALL_LIMIT_BYTES:
             raise StoreConflictError(f"{key} is larger than anything dockd puts there", "Find out who put it there.")
         return data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,13 @@ class _Made:
 def place_of(endpoint_url: str | None, bucket: str) -> str:
     """Where a bucket is, for people."""
     return f"{endpoint_url or 'Amazon S3'}/{bucket}"
+
+
+def told(answer: Mapping[str, Any], name: str, what: str) -> Any:
+    """What an answer says under a name; raises S3LostError if it does not, as behind a poor gateway."""
+    if answer.get(name) is None:
+        raise S3LostError(f"the store's answer about {what} lacks its {name}")
+    return answer[name]
 
 
 class Bucket:
@@ -203,6 +210,7 @@ class Bucket:
         try:
             with self._call(f"looking at {key}") as client:
                 found: dict[str, Any] = client.head_object(**self.at(key))
+                told(found, "ETag", key), told(found, "ContentLength", key)
                 return found
         except S3RefusedError as error:
             if error.code in ABSENT_CODES:
@@ -214,7 +222,7 @@ class Bucket:
         try:
             with self._call(f"reading {key}") as client:
                 answer = client.get_object(**self.at(key))
-                size_bytes = int(answer["ContentLength"])
+                size_bytes = int(told(answer, "ContentLength", key))
                 if size_bytes > limit_bytes:
                     answer["Body"].close()
                     what = f"{key} is larger than anything dockd puts there"
@@ -264,7 +272,10 @@ class Bucket:
             yield found
             if not found.get("IsTruncated"):
                 return
-            given["ContinuationToken"] = str(found["NextContinuationToken"])
+            following = str(told(found, "NextContinuationToken", prefix))
+            if following == given.get("ContinuationToken"):
+                raise StoreUnavailableError(f"the store lists {prefix} without end")
+            given["ContinuationToken"] = following
 
     def metadata(self, key: str, digests: Digests) -> dict[str, str]:
         """What goes along with a recording, so that an object explains itself; all of it ASCII."""
@@ -314,7 +325,7 @@ class Bucket:
             made = client.create_multipart_upload(
                 **self.at(key), Metadata=self.metadata(key, digests), **self._property_arguments()
             )
-        return str(made["UploadId"])
+        return str(told(made, "UploadId", key))
 
     def parts(self, key: str, remote: str) -> dict[int, Sent] | None:
         """The parts that the store holds of an upload; None if it knows of no such upload."""
@@ -328,7 +339,7 @@ class Bucket:
                     found[int(each["PartNumber"])] = Sent(int(each["Size"]), str(each["ETag"]).strip('"'))
                 if not answer.get("IsTruncated"):
                     return found
-                following = int(answer["NextPartNumberMarker"])
+                following = int(told(answer, "NextPartNumberMarker", key))
                 if following <= marker:
                     raise StoreUnavailableError(f"the store lists the parts of {key} without end")
                 marker = following

@@ -142,7 +142,7 @@ class SiteFacts:
                 None if version is None else store.is_same_file(row.store_key or "", row.device, row.inode)
                 for row, version in zip(rows, versions, strict=True)
             ]
-            there = frozenset(key for key in signatures if store.version(key) is not None)
+            there = frozenset(key for key in signatures if _is_whole(store, key))
             return _StoreFacts([weak for weak in status.weaknesses if weak not in self.accepted], versions, same, there)
 
         try:
@@ -156,6 +156,13 @@ class SiteFacts:
         if row.readback_boot_id != self.clock.boot_id or row.readback_boottime_s is None:
             return None
         return self.clock.boottime_s() - row.readback_boottime_s
+
+
+def _is_whole(store: EvidenceStore, signature: str) -> bool:
+    """Whether a segment's three objects are there; what they hold was read back, and is looked at by audits."""
+    listed = signature.removesuffix(".sig")
+    objects = (signature, listed, f"{listed.removesuffix('.sha256')}.jsonl")
+    return all(store.version(key) is not None for key in objects)
 
 
 def _signature_key(tx: Transaction, row: RecordingRow) -> str | None:

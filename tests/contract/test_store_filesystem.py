@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from e2e.kernel import Mounts, fill
 
 from dockd.direct_io import Buffer
 from dockd.durable import STORE_SENTINEL
-from dockd.errors import StoreFullError, StoreUnavailableError, StoreUnknownError
+from dockd.errors import StoreConflictError, StoreFullError, StoreUnavailableError, StoreUnknownError
 from dockd.runtime.randomness import SystemRandomness
 from dockd.stores.base import Saved
 from dockd.stores.filesystem import FilesystemStore, initialise
@@ -367,3 +368,23 @@ def test_a_version_names_inode_size_and_time_of_change(folder_store: FilesystemS
     seen.append(folder_store.version(key_of(data)))
     assert len(set(seen)) == len(seen)
     assert all(seen)
+
+
+@pytest.mark.parametrize("what", ["folder", "link to a folder", "socket"])
+def test_what_is_no_file_is_a_conflict_and_leaves_nothing_open(
+    folder_store: FilesystemStore, root: Path, tmp_path: Path, what: str
+) -> None:
+    path = root / "calgary/holds/one.json"
+    path.parent.mkdir(parents=True)
+    if what == "folder":
+        path.mkdir()
+    elif what == "link to a folder":
+        path.symlink_to(tmp_path)
+    else:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pytest.raises((StoreConflictError, StoreUnavailableError)):
+            folder_store.get_small("calgary/holds/one.json")
+    assert len(os.listdir("/proc/self/fd")) == before

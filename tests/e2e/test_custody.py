@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from e2e.planting import MIB
 
+from dockd.custody.keys import SigningKey
+
 FILES = {b"a.mp4": MIB + 5, b"b/b.mp4": 5000}
 
 
@@ -171,10 +173,34 @@ def test_what_lies_where_a_segment_belongs_stops_the_wipe(make_dock):
     seq = int(head.split()[1])
     forged = newest.with_name(f"{seq + 1:012d}-{seq + 5:012d}.sha256")
     forged.write_text("".join(f"{row}\n" for row in [head, *(f"{n:064x}  {seq + n}" for n in range(1, 6))]))
+    signature = SigningKey.generate().sign(forged.read_bytes())
+    forged.with_name(f"{forged.name}.sig").write_text(signature)
     dock.configure(wipe_mode="on")
     dock.chain_whole = False
     dock.start()
     nothing_is_wiped_until_it_is_acknowledged(dock, 2)
+    # It has no records, and all that is left is judged.
+    for path in newest.parent.glob(f"{forged.name}*"):
+        path.unlink()
+
+
+def test_a_list_that_nobody_signed_stops_the_wipe_until_it_is_moved_away(make_dock):
+    dock = make_dock(wipe_mode="off")
+    dock.start()
+    dock.cameras.add("CAM1", FILES)
+    dock.wait_stored(2)
+    dock.until(lambda: covered(dock)[0] == covered(dock)[1], "all records are signed and in the store")
+    assert dock.term() == 0
+    odd = max(dock.store.rglob("*.sha256")).with_name("000000000900-000000000901.sha256")
+    odd.write_text("no list\n")
+    dock.configure(wipe_mode="on")
+    dock.start()
+    assert odd.name in dock.wait_alert("custody_conflict")["what"]
+    dock.wait_idle()
+    assert dock.cameras.to_wipe()[0] == 2, "nothing was wiped"
+    odd.unlink()
+    dock.wait(lambda status: dock.cameras.to_wipe()[0] == 0, "the camera is emptied", 240)
+    dock.wait_no_alert("custody_conflict")
 
 
 def test_an_audit_finds_what_the_store_lost_of_the_signed_log_and_it_is_brought_there_again(make_dock):

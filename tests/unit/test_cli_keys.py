@@ -13,8 +13,10 @@ from command_line import exit_code
 from config_samples import MINIMAL
 from contract.world import DOCK
 
+from dockd.custody.chain import BadLineError
 from dockd.custody.keys import SigningKey
-from dockd.custody.sshsig import PublicKey, verify
+from dockd.custody.sshsig import ROTATION, PublicKey, verify
+from dockd.custody.trust import KeyBook, rotation_statement
 from dockd.events import DockStarted
 from dockd.journal.journal import Journal
 from dockd.journal.startup import start
@@ -132,6 +134,54 @@ def test_a_lost_key_is_replaced_by_a_person_and_that_is_recorded(
     assert (replaced["public_key"], replaced["replaces"]) == (second.line, first.public.fingerprint)
 
 
+@pytest.mark.parametrize("how", ["spoilt", "readable", "another"])
+def test_a_key_that_cannot_be_used_is_kept_aside_and_replaced(
+    site: Site, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    first = site.start().key
+    assert first is not None
+    path = site.place.path
+    if how == "spoilt":
+        path.write_bytes(b"no key")
+    elif how == "readable":
+        path.chmod(0o644)
+    else:
+        path.unlink()
+        SigningKey.generate().save(path)
+    before = path.read_bytes()
+    assert site.key("init") == 0
+    second = printed(capsys)
+    assert second != first.public
+    assert path.with_name("signing-key.unusable-1").read_bytes() == before
+    keyring = site.start()
+    assert keyring.key is not None
+    assert keyring.key.public == second
+
+
+def test_an_exposed_key_names_its_successor(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.start()
+    site.place.path.chmod(0o644)
+    assert site.key("rotate") == 0
+    new = printed(capsys)
+    keyring = site.start()
+    assert keyring.key is not None
+    assert keyring.key.public == new
+
+
+def test_a_key_folder_that_cannot_be_looked_into_is_a_problem_of_the_key(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.start()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("dockd.stages.keyring.finish_rotation", refuse)
+    keyring = site.start()
+    assert keyring.key is None
+    assert keyring.problem is not None
+
+
 def test_a_rotation_is_signed_by_both(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     old = site.start().key
     assert old is not None
@@ -139,8 +189,8 @@ def test_a_rotation_is_signed_by_both(site: Site, capsys: pytest.CaptureFixture[
     new = printed(capsys)
     (record,) = site.records("key_rotated")
     statement = record["statement"].encode()
-    assert verify(record["old_signature"], "dockd-custody", statement) == old.public
-    assert verify(record["new_signature"], "dockd-custody", statement) == new
+    assert verify(record["old_signature"], "dockd-key-rotation", statement) == old.public
+    assert verify(record["new_signature"], "dockd-key-rotation", statement) == new
     assert (record["old_public_key"], record["new_public_key"]) == (old.public.line, new.line)
     assert new.line in record["statement"]
     keyring = site.start()
@@ -175,3 +225,33 @@ def test_nothing_is_rotated_under_a_running_daemon(site: Site) -> None:
     assert lock
     assert site.key("rotate") == 69
     assert site.place.path.read_bytes() == before
+
+
+def test_what_both_keys_signed_hands_over_nothing_unless_it_says_so() -> None:
+    old, new = SigningKey.generate(), SigningKey.generate()
+    registered = {"event": "key_registered", "seq": 2, "dock": DOCK, "public_key": old.public.line}
+    registered["fingerprint"] = old.public.fingerprint
+    for statement, good in (
+        (rotation_statement(DOCK, "ab" * 8, old.public, new.public), True),
+        (rotation_statement(DOCK, "ab" * 8, new.public, old.public), False),
+        (rotation_statement("another/dock/there", "ab" * 8, old.public, new.public), False),
+        (f"{'0' * 64}  0\n{'1' * 64}  1\n", False),
+    ):
+        keys = KeyBook()
+        keys.learn(registered)
+        rotated = {
+            "event": "key_rotated",
+            "seq": 3,
+            "dock": DOCK,
+            "old_public_key": old.public.line,
+            "new_public_key": new.public.line,
+            "statement": statement,
+            "old_signature": old.sign(statement.encode(), ROTATION),
+            "new_signature": new.sign(statement.encode(), ROTATION),
+        }
+        if good:
+            keys.learn(rotated)
+            assert keys.current == new.public
+        else:
+            with pytest.raises(BadLineError):
+                keys.learn(rotated)

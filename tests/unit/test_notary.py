@@ -1,85 +1,22 @@
-"""The notary: when it signs, what it refuses to sign, and whose chain the store knows."""
+"""The notary: when it signs and what it refuses to sign."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from contract.tools import content
-from contract.world import DOCK, World
+from notary_office import PREFIX, Office
 
-from dockd.alerts import AlertBoard
 from dockd.custody.segments import DigestList
 from dockd.custody.sshsig import verify
-from dockd.direct_io import Buffer
 from dockd.errors import StoreUnavailableError
-from dockd.events import ClockStepped, Head
-from dockd.identity import custody_prefix
 from dockd.journal import segments
 from dockd.journal.chain_break import noted_break
-from dockd.journal.startup import begin_after
-from dockd.runtime.workers import Control
 from dockd.stages import notary as notaries
-from dockd.stages.heads import foreign_head
-from dockd.stages.keyring import KeyPlace, Keyring
-from dockd.stages.notary import Notary
-from dockd.stages.verify import confirm_again
-
-PREFIX = custody_prefix(DOCK)
-
-
-class Office:
-    """A world and its notary, which is asked by hand."""
-
-    def __init__(self, root: Path) -> None:
-        self.world = World(root)
-        self.world.restarted()
-        self.wipe_on = True
-        self.stored = 0
-        self.alerts = AlertBoard(lambda: datetime(2026, 3, 1, tzinfo=UTC))
-        world = self.world
-        self.notary = Notary(
-            world.journal,
-            world.store,
-            world.clock,
-            self.alerts,
-            Keyring.open(KeyPlace(root / "state/keys/signing-key"), world.journal),
-            DOCK,
-            lambda: True,
-            lambda: self.wipe_on,
-            lambda tx, head: begin_after(tx, world.started, head),
-            self._stored,
-        )
-
-    def _stored(self) -> None:
-        self.stored += 1
-
-    def step(self) -> None:
-        asyncio.run(self.notary._step())
-
-    def close(self) -> None:
-        self.notary.worker.close()
-        self.world.close()
-
-    def rows(self) -> list[Any]:
-        return self.world.journal.run_in_thread(lambda tx: segments.segments_of(tx, tx.chain))
-
-    def covered(self) -> int:
-        return self.world.journal.run_in_thread(lambda tx: segments.stored_through(tx, tx.chain))
-
-    @property
-    def head(self) -> Head:
-        return self.world.journal.head
-
-    def record(self, count: int = 1) -> None:
-        self.world.journal.run_in_thread(lambda tx: [tx.append(ClockStepped(step_ms=n)) for n in range(count)])
-
-    def folder(self) -> Path:
-        return self.world.store.root / PREFIX / self.head.chain
 
 
 @pytest.fixture
@@ -216,87 +153,26 @@ def test_a_record_that_was_altered_is_not_signed_and_is_named(office: Office) ->
     assert f"record {seq + 1}" in str(office.world.journal.run_in_thread(noted_break))
 
 
-# --- whose chain the store knows ---------------------------------------------------------------------
-
-
-def strange(office: Office, first: int, last: int, chain: str, before: str = "1" * 64) -> Head:
-    """Somebody else's segment in this dock's name."""
-    digests = DigestList(
-        first - 1, "0" * 64 if first == 1 else before, tuple(f"{n:064x}" for n in range(first, last + 1))
-    )
-    office.world.store.put_small(f"{PREFIX}/{chain}/{first:012d}-{last:012d}.sha256", digests.text())
-    return Head(chain=chain, seq=last, sha256=digests.head)
-
-
-def look(office: Office) -> Head | None:
-    return foreign_head(office.world.store, office.world.journal, PREFIX)
-
-
-def test_its_own_segments_are_no_strangers(office: Office) -> None:
-    assert look(office) is None
+def test_what_was_altered_since_it_was_signed_is_not_brought_into_the_store(office: Office) -> None:
     office.step()
-    assert look(office) is None
-    office.record()
-    office.notary.want()
-    asyncio.run(office.notary._cut())
-    # Signed, and not in the store yet.
-    assert look(office) is None
+    covered = office.covered()
+    office.record(5)
+    asyncio.run(office.notary.finish())
+    seq = office.head.seq - 2
+
+    def alter(tx: Any) -> None:
+        tx.run("DROP TRIGGER record_unchanged")
+        tx.run("UPDATE record SET line = replace(line, 'step_ms', 'step_ns') WHERE seq = ?", seq)
+
+    office.world.journal.run_in_thread(alter)
     office.step()
-    assert look(office) is None
-
-
-def test_another_chain_in_its_name_is_found_once_and_again_when_it_goes_on(office: Office) -> None:
     office.step()
-    chain = office.head.chain
-    head = strange(office, 1, 7, "ab" * 8)
-    assert look(office) == head
-    office.notary.heads_checked_s = None
-    office.step()
-    assert office.head.chain != chain
-    assert look(office) is None
-    acknowledged = office.world.query("SELECT acknowledged FROM chain ORDER BY id DESC LIMIT 1")
-    assert acknowledged == [(0,)]
-    assert strange(office, 8, 9, "ab" * 8) == look(office)
-
-
-def test_what_goes_on_behind_its_own_chain_is_found(office: Office) -> None:
-    office.step()
-    assert look(office) is None
-    assert strange(office, office.head.seq + 1, office.head.seq + 3, office.head.chain) == look(office)
-
-
-def test_another_segment_under_the_name_of_its_own_is_found(office: Office) -> None:
-    office.step()
-    office.record(2)
-    office.notary.want()
-    asyncio.run(office.notary._cut())
-    row = office.rows()[-1]
-    assert strange(office, row.first, row.last, office.head.chain) == look(office)
-
-
-def test_nothing_is_called_checked_before_the_store_was_asked(office: Office) -> None:
-    assert not office.notary.state().heads_checked
-    office.step()
-    assert office.notary.state().heads_checked
-
-
-def test_recordings_of_an_earlier_chain_are_confirmed_anew_in_the_present_one(office: Office) -> None:
-    world = office.world
-    world.plant(content(1000))
-    with world.attached() as camera:
-        (recording,) = world.dock(camera).values()
-        world.copy(camera, recording)
-        world.store_it(recording)
-        strange(office, 1, 7, "ab" * 8)
-        office.notary.heads_checked_s = None
-        office.step()
-        row = world.row(recording)
-        assert row.confirmed_chain != world.journal.run_in_thread(lambda tx: tx.chain)
-        assert confirm_again(world.storing, recording, Buffer(), Control())
-        row = world.row(recording)
-        assert row.confirmed_chain == world.journal.run_in_thread(lambda tx: tx.chain)
-        assert row.confirmed_seq == office.head.seq
-        # Once is enough.
-        assert confirm_again(world.storing, recording, Buffer(), Control())
-        assert world.row(recording).confirmed_seq == row.confirmed_seq
-        assert world.events().count("recording_confirmed") == 2
+    assert office.covered() == covered
+    unstored = office.world.journal.run_in_thread(segments.unstored_segments)
+    assert [
+        office.world.store.version(f"{PREFIX}/{row.chain_name}/{name}")
+        for row in unstored
+        for name in (f"{row.first:012d}-{row.last:012d}.sha256", f"{row.first:012d}-{row.last:012d}.jsonl")
+    ] == [None, None]
+    assert "were altered after they were signed" in str(office.world.journal.run_in_thread(noted_break))
+    assert office.notary.state().problem is not None
