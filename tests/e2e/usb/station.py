@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import approvals
 import blake3
 import oracle
 import pytest
@@ -109,6 +110,8 @@ min_free = "16MiB"
 {self.store_table()}
 [wipe]
 mode = "{self.wipe_mode}"
+[custody]
+approvers = {json.dumps([approvals.LINE])}
 {bays}{self.profile}{self.more}"""
 
     def store_table(self) -> str:
