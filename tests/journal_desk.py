@@ -207,3 +207,13 @@ def raw(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
+
+
+def closed_journal(folder: Path) -> Path:
+    """A journal with a few recordings in it, cleanly closed."""
+    with desk_in(folder) as desk:
+        docking = desk.dock()
+        for number in range(12):
+            desk.bring_to(RecordingState.WIPED, f"{number}.mp4".encode(), docking)
+        desk.close()
+        return desk.path

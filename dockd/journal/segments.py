@@ -97,13 +97,18 @@ class Uncut:
     lines: list[str]
 
 
+def _unsigned_from(tx: Transaction, chain: int) -> tuple[int, str]:
+    """The first record of a chain that no segment holds, and the head before it."""
+    newest = newest_segment(tx, chain)
+    return (1, GENESIS) if newest is None else (newest.last + 1, newest.head_sha256)
+
+
 def next_uncut(tx: Transaction, longest: int = LONGEST_RECORDS) -> Uncut:
     """What is to be signed next of the present chain; no lines if nothing is.
 
     At most `longest` records, but for a key that was named behind them: its segment holds the record that names it.
     """
-    newest = newest_segment(tx, tx.chain)
-    first, before = (1, GENESIS) if newest is None else (newest.last + 1, newest.head_sha256)
+    first, before = _unsigned_from(tx, tx.chain)
     last = max(first + longest - 1, signs_since(tx))
     return Uncut(tx.chain, first, before, lines_between(tx, tx.chain, first, last))
 
@@ -129,8 +134,7 @@ def sign_tails(tx: Transaction, key: SigningKey, signed_utc: str) -> None:
     for chain, _ in list(chains(tx)):
         if chain == tx.chain or not _named_last(tx, chain, key.public):
             continue
-        newest = newest_segment(tx, chain)
-        first, before = (1, GENESIS) if newest is None else (newest.last + 1, newest.head_sha256)
+        first, before = _unsigned_from(tx, chain)
         while lines := lines_between(tx, chain, first, first + LONGEST_RECORDS - 1):
             broken = find_break(lines, seq=first, prev=before)
             whole = lines if broken is None else lines[: broken.seq - first]

@@ -9,14 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from journal_desk import DOCK, Desk, HandClock, desk_in, raw
+from journal_desk import DOCK, Desk, HandClock, closed_journal, desk_in, raw
 
 from dockd.custody.chain import find_break
 from dockd.events import ClockStepped, DockStarted
 from dockd.journal.database import CHECKED_RECORDS
 from dockd.journal.journal import Journal
 from dockd.journal.startup import Started, start
-from dockd.lifecycle import RecordingState
 
 STARTED = DockStarted(version="0", package_sha256="0", configuration_sha256="0", python="0", kernel="0", boot="0")
 DROP_GUARDS = ("DROP TRIGGER record_unchanged", "DROP TRIGGER record_kept")
@@ -30,13 +29,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.fixture
 def closed(tmp_path: Path) -> Path:
-    """A journal with a few recordings in it, cleanly closed."""
-    with desk_in(tmp_path) as desk:
-        docking = desk.dock()
-        for number in range(12):
-            desk.bring_to(RecordingState.WIPED, f"{number}.mp4".encode(), docking)
-        desk.close()
-        return desk.path
+    return closed_journal(tmp_path)
 
 
 EDITS = {

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from journal_desk import DOCK, Desk, HandClock, desk_in, raw
+from journal_desk import DOCK, Desk, HandClock, closed_journal, desk_in, raw
 
 from dockd.custody.chain import find_break
 from dockd.errors import DockdError, JournalDamagedError, JournalTooNewError, ServiceMissingError
@@ -36,13 +36,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.fixture
 def closed(tmp_path: Path) -> Path:
-    """A journal with a few recordings in it, cleanly closed."""
-    with desk_in(tmp_path) as desk:
-        docking = desk.dock()
-        for number in range(12):
-            desk.bring_to(RecordingState.WIPED, f"{number}.mp4".encode(), docking)
-        desk.close()
-        return desk.path
+    return closed_journal(tmp_path)
 
 
 def files(path: Path) -> dict[str, bytes]:
