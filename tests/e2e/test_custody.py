@@ -21,6 +21,17 @@ def covered(dock):
     return last, status["dock"]["seq"]
 
 
+def signed_and_stopped(make_dock):
+    """A dock that has stored two recordings and wiped none; all that it recorded before its end is in the store."""
+    dock = make_dock(wipe_mode="off")
+    dock.start()
+    dock.cameras.add("CAM1", FILES)
+    dock.wait_stored(2)
+    dock.until(lambda: covered(dock)[0] == covered(dock)[1], "all records are signed and in the store")
+    assert dock.term() == 0
+    return dock
+
+
 def away_with(path):
     """Take a folder away, and leave an empty one."""
     kept = path.with_name(f"{path.name}-kept")
@@ -161,12 +172,7 @@ def test_a_rotated_key_signs_from_then_on(make_dock):
 
 
 def test_what_lies_where_a_segment_belongs_stops_the_wipe(make_dock):
-    dock = make_dock(wipe_mode="off")
-    dock.start()
-    dock.cameras.add("CAM1", FILES)
-    dock.wait_stored(2)
-    dock.until(lambda: covered(dock)[0] == covered(dock)[1], "all records are signed and in the store")
-    assert dock.term() == 0
+    dock = signed_and_stopped(make_dock)
     newest = max(dock.store.rglob("*.sha256"))
     # Somebody who has another go at this dock's chain has written behind what the dock knows.
     (head,) = newest.read_text().splitlines()[-1:]
@@ -185,12 +191,7 @@ def test_what_lies_where_a_segment_belongs_stops_the_wipe(make_dock):
 
 
 def test_a_list_that_nobody_signed_stops_the_wipe_until_it_is_moved_away(make_dock):
-    dock = make_dock(wipe_mode="off")
-    dock.start()
-    dock.cameras.add("CAM1", FILES)
-    dock.wait_stored(2)
-    dock.until(lambda: covered(dock)[0] == covered(dock)[1], "all records are signed and in the store")
-    assert dock.term() == 0
+    dock = signed_and_stopped(make_dock)
     odd = max(dock.store.rglob("*.sha256")).with_name("000000000900-000000000901.sha256")
     odd.write_text("no list\n")
     dock.configure(wipe_mode="on")
